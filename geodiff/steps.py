@@ -1,0 +1,20 @@
+"""What a running job yields: one small frozen record that bars, JSON lines and QGIS loop over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Step:
+    """Progress of one stage of a job.
+
+    ``done`` of ``total`` units of ``stage`` are finished; ``figures`` holds numbers worth showing
+    beside it (a loss, a rate), keyed by a short name.
+    """
+
+    stage: str
+    done: int
+    total: int
+    figures: Mapping[str, float] = field(default_factory=dict)

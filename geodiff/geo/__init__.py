@@ -1,0 +1,1 @@
+"""The earth: pixel grids, embedding grids, rasters in and out. Imports no torch."""

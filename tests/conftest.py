@@ -1,0 +1,44 @@
+"""Fixtures that more than one part of the tests uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+# As delivered: the pixel size of many NAIP files is 0.6 m with rounding noise in its last digits.
+NOISY = Affine(0.5999999999999955, 0.0, 371623.8000000025, 0.0, -0.5999999999999928, 4136146.2)
+
+
+@pytest.fixture(scope="session")
+def imagery() -> Path:
+    """Folder of real imagery: $GEODIFF_DATA, else ../shared/data beside the repository."""
+    named = os.environ.get("GEODIFF_DATA")
+    folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no imagery in {folder}: set GEODIFF_DATA to the folder that holds it")
+    return folder
+
+
+@pytest.fixture
+def noisy_rgb(tmp_path: Path) -> Path:
+    """A GeoTIFF of 3 bands of bytes, 96 rows x 128 columns, EPSG:26911, with a noisy transform."""
+    path = tmp_path / "noisy_rgb.tif"
+    pixels = np.random.default_rng(0).integers(1, 256, (3, 96, 128), dtype=np.uint8)
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        dtype="uint8",
+        count=3,
+        height=96,
+        width=128,
+        crs="EPSG:26911",
+        transform=NOISY,
+    ) as dataset:
+        dataset.write(pixels)
+    return path

@@ -1,0 +1,34 @@
+"""The mathematics: noise by position, schedules, denoisers, samplers and blending; knows no maps.
+
+Everything speaks the variance exploding form ``x = clean + sigma * noise`` and one signature,
+``Denoise = (x, sigma) -> clean x``: preconditioning, guidance and windowing wrap it and keep it,
+the samplers are plain functions of it.
+"""
+
+from geodiff.diffusion.blend import count_windows, cover, offsets, tent, uniform
+from geodiff.diffusion.denoise import Denoise, Guided, Precondition, Velocity, Windowed
+from geodiff.diffusion.loss import flow_matching_loss
+from geodiff.diffusion.noise import NOISE_VERSION, plane
+from geodiff.diffusion.samplers import dpmpp_2m, euler, heun
+from geodiff.diffusion.schedule import flow_sigmas, sample_times
+
+__all__ = [
+    "NOISE_VERSION",
+    "Denoise",
+    "Guided",
+    "Precondition",
+    "Velocity",
+    "Windowed",
+    "count_windows",
+    "cover",
+    "dpmpp_2m",
+    "euler",
+    "flow_matching_loss",
+    "flow_sigmas",
+    "heun",
+    "offsets",
+    "plane",
+    "sample_times",
+    "tent",
+    "uniform",
+]

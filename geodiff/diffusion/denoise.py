@@ -1,0 +1,144 @@
+"""The one signature ``(x, sigma) -> clean x`` and the wrappers that keep it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from geodiff.diffusion.blend import count_windows, cover, offsets
+from geodiff.window import Window
+
+Denoise: TypeAlias = Callable[[Tensor, float], Tensor]
+"""The clean x expected behind ``x = clean + sigma * noise``; same shape as x."""
+
+Velocity: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Rectified flow network: (x_t (batch, channel, row, col), t (batch,)) -> noise - clean."""
+
+
+@dataclass(frozen=True)
+class Precondition:
+    """A rectified flow network as a Denoise.
+
+    With ``t = sigma / (1 + sigma)`` and ``x_t = x / (1 + sigma)`` the clean image is
+    ``x_t - t v(x_t, t)`` (Liu et al. 2022, arXiv:2209.03003). The network gets t as a tensor
+    (batch,) of x's type; its output is brought to x's type before it is used.
+    """
+
+    velocity: Velocity
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """The clean x, same shape and type as x."""
+        t = sigma / (1 + sigma)
+        x_t = x / (1 + sigma)
+        return x_t - t * self.velocity(x_t, x.new_full((len(x),), t)).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Guided:
+    """Classifier-free guidance at the noise levels where it helps, ``lo < sigma <= hi``.
+
+    There the clean x is ``uncond + scale (cond - uncond)`` (Ho and Salimans 2022,
+    arXiv:2207.12598), elsewhere ``cond`` alone: guidance in a limited interval (Kynkäänniemi et
+    al. 2024, arXiv:2404.07724). A scale of 1 never calls ``uncond``. Raises ValueError if the
+    interval is empty.
+    """
+
+    cond: Denoise
+    uncond: Denoise
+    scale: float
+    interval: tuple[float, float] = (0.0, math.inf)
+
+    def __post_init__(self) -> None:
+        low, high = self.interval
+        if not 0 <= low < high:
+            raise ValueError(f"guidance needs an interval 0 <= lo < hi, got {low} to {high}")
+
+    def active(self, sigma: float) -> bool:
+        """Whether both denoisers are called at this noise level."""
+        low, high = self.interval
+        return self.scale != 1 and low < sigma <= high
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """The guided clean x, same shape as x."""
+        cond = self.cond(x, sigma)
+        if not self.active(sigma):
+            return cond
+        uncond = self.uncond(x, sigma)
+        return uncond + self.scale * (cond - uncond)
+
+
+@dataclass(frozen=True, eq=False)
+class Windowed:
+    """A Denoise of a whole canvas made of overlapping window predictions, fused at every call.
+
+    The result is ``sum(w p) / sum(w)`` over the windows that meet a cell, always added in the order
+    of their rows and columns: it does not depend, to the bit, on how windows are batched. x is
+    (1, channel, height, width) and covers ``canvas``; fusing and stepping commute, so any solver
+    may run on it. Raises ValueError if the parts do not fit together.
+    """
+
+    # Binds the conditions of a batch of windows; that Denoise takes (batch, channel, size, size)
+    # and may answer in another type or on another device than x.
+    at: Callable[[Sequence[Window]], Denoise]
+    canvas: Window  # lattice window that x covers, at least size x size
+    size: int  # cells along a side of a window
+    stride: int  # cells between the origins of neighbouring windows
+    weights: Tensor  # (size, size), positive, see blend
+    sigmas: Tensor  # the solver's decreasing schedule: the place of a sigma in it fixes the shift
+    shifted: bool = True  # move the windows by blend.offsets at every step
+    batch: int = 4  # windows a network call; the last batch is filled up by repetition
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"a batch needs at least one window, got {self.batch}")
+        if self.weights.shape != (self.size, self.size) or not bool((self.weights > 0).all()):
+            raise ValueError(
+                f"the weights must be positive and {self.size} x {self.size} like the window, "
+                f"got {tuple(self.weights.shape)} with a minimum of {float(self.weights.min())}"
+            )
+        count_windows(self.canvas, self.size, self.stride, (0, 0))  # refuses what cannot cover
+
+    def offset(self, sigma: float) -> tuple[int, int]:
+        """Shift (rows, columns) of the windows: that of the first step at or below ``sigma``."""
+        if not self.shifted:
+            return 0, 0
+        # The tolerance forgives a sigma that went through float32.
+        return offsets(int((self.sigmas > sigma * (1 + 1e-6)).sum()), self.stride)
+
+    def windows(self, sigma: float) -> list[Window]:
+        """The windows whose predictions a call at ``sigma`` fuses, in the order of fusion."""
+        return cover(self.canvas, self.size, self.stride, self.offset(sigma))
+
+    def evaluations(self, sigma: float) -> int:
+        """How many window predictions a call at ``sigma`` makes, without the filling of batches."""
+        return count_windows(self.canvas, self.size, self.stride, self.offset(sigma))
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """The fused clean x, same shape, type and device as x."""
+        if x.ndim != 4 or len(x) != 1 or x.shape[2:] != self.canvas.shape:
+            raise ValueError(
+                f"x must be (1, channel, {self.canvas.height}, {self.canvas.width}) like the "
+                f"canvas, got {tuple(x.shape)}"
+            )
+        total, weights = torch.zeros_like(x[0]), self.weights.to(x)
+        norm = torch.zeros_like(total[0])
+        windows = self.windows(sigma)
+        for first in range(0, len(windows), self.batch):
+            group = windows[first : first + self.batch]
+            for window, clean in zip(group, self._predict(x, sigma, group), strict=True):
+                rows, cols = window.within(self.canvas)
+                total[:, rows, cols] += weights * clean
+                norm[rows, cols] += weights
+        return (total / norm)[None]
+
+    def _predict(self, x: Tensor, sigma: float, group: Sequence[Window]) -> Tensor:
+        """Clean windows (len(group), channel, size, size) from a call of the constant size."""
+        padded = [*group, *[group[-1]] * (self.batch - len(group))]
+        slices = [window.within(self.canvas) for window in padded]
+        crops = torch.stack([x[0, :, rows, cols] for rows, cols in slices])
+        return self.at(padded)(crops, sigma)[: len(group)].to(x)

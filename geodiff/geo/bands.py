@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from rasterio.enums import ColorInterp, MaskFlags  # type: ignore[import-untyped]
-from rasterio.io import DatasetReader  # type: ignore[import-untyped]
-from rasterio.windows import Window as RasterWindow  # type: ignore[import-untyped]
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.io import DatasetReader
+from rasterio.windows import Window as RasterWindow
 
 from geodiff.errors import DataError, UsageError
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import rasterio  # type: ignore[import-untyped]
+import rasterio
 from odc.geo.geobox import GeoBox
-from rasterio._err import CPLE_BaseError  # type: ignore[import-untyped]
-from rasterio.errors import RasterioError  # type: ignore[import-untyped]
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
 
 from geodiff.errors import DataError, OutputError, UsageError
 from geodiff.geo.grid import PixelGrid, dataset_crs

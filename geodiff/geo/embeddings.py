@@ -137,7 +137,7 @@ class EmbeddingGrid:
             raise DataError(
                 "no cell of the embedding grid is valid: its source has no valid pixels there"
             )
-        from shapely import STRtree, points  # type: ignore[import-untyped]
+        from shapely import STRtree, points
 
         known, holes = np.argwhere(self.valid), np.argwhere(~self.valid)
         hole, near = STRtree(points(known)).query_nearest(points(holes), all_matches=True)

@@ -13,7 +13,7 @@ from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
-from rasterio.io import DatasetReader  # type: ignore[import-untyped]
+from rasterio.io import DatasetReader
 
 from geodiff.errors import DataError, UsageError
 from geodiff.geo.boxes import check_box, crs_name, parse_crs, project_box, utm_crs
@@ -118,6 +118,16 @@ class PixelGrid:
         corner = Affine(a, 0.0, anchor.x + window.col * a, 0.0, e, anchor.y + window.row * e)
         box = GeoBox(window.shape, corner, self.crs)
         return PixelGrid(box, window.row, window.col, anchor)
+
+    def pixel_grid(self, cell: int) -> PixelGrid:
+        """The pixels under a grid of cells: the inverse of ``cell_grid``, grown to whole cells."""
+        if cell < 1:
+            raise UsageError(f"a cell needs at least one pixel a side, got {cell}")
+        affine, window = self.geobox.affine, self.window.zoom_in(cell)
+        anchor = Anchor(0, 0, *self.xy(0, 0))
+        a, e = affine.a / cell, affine.e / cell
+        corner = Affine(a, 0.0, anchor.x + window.col * a, 0.0, e, anchor.y + window.row * e)
+        return PixelGrid(GeoBox(window.shape, corner, self.crs), window.row, window.col, anchor)
 
     @property
     def gsd(self) -> float | None:

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 from odc.geo import CRS
-from rasterio.io import DatasetReader  # type: ignore[import-untyped]
-from rasterio.warp import transform  # type: ignore[import-untyped]
+from rasterio.io import DatasetReader
+from rasterio.warp import transform
 
 from geodiff.errors import DataError
 from geodiff.geo.grid import PixelGrid, dataset_crs

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from rasterio.crs import CRS  # type: ignore[import-untyped]
-from rasterio.enums import Resampling  # type: ignore[import-untyped]
-from rasterio.io import DatasetReader  # type: ignore[import-untyped]
-from rasterio.warp import reproject  # type: ignore[import-untyped]
-from rasterio.windows import Window as RasterWindow  # type: ignore[import-untyped]
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.io import DatasetReader
+from rasterio.warp import reproject
+from rasterio.windows import Window as RasterWindow
 
 from geodiff.errors import DataError
 from geodiff.geo.bands import check_type, choose_bands, is_masked

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import rasterio  # type: ignore[import-untyped]
-from rasterio._err import CPLE_BaseError  # type: ignore[import-untyped]
-from rasterio.errors import NotGeoreferencedWarning, RasterioError  # type: ignore[import-untyped]
-from rasterio.io import DatasetReader  # type: ignore[import-untyped]
-from rasterio.windows import Window as RasterWindow  # type: ignore[import-untyped]
+import rasterio
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
+from rasterio.windows import Window as RasterWindow
 
 from geodiff.errors import DataError
 

@@ -1,0 +1,79 @@
+"""What every writer of a file needs: hidden names, bounded GDAL, one-line errors, read-back."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window as PixelWindow
+
+from geodiff.errors import OutputError
+from geodiff.window import Window
+
+# What a write can raise: rasterio lets GDAL's own errors through from some calls.
+WRITE_ERRORS = (RasterioError, CPLE_BaseError, OSError)
+# rasterio hands this number to GDALSetCacheMax64: it counts bytes, not the MB of the GDAL option.
+_CACHE_BYTES = 128 * 2**20
+_READ = 1024
+
+
+@contextmanager
+def gdal() -> Iterator[None]:
+    """GDAL with a block cache of 128 MiB, and silent about rasters that have no CRS."""
+    with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+def hidden(path: Path, token: str, suffix: str = ".tif") -> Path:
+    """``.{stem}.geodiff-{token}{suffix}`` beside ``path``: where an unfinished file lives."""
+    return path.with_name(f".{path.stem}.geodiff-{token}{suffix}")
+
+
+def write_failure(path: Path, cause: BaseException | str) -> OutputError:
+    """The one-line OutputError for a write that failed, with the space left on that disk."""
+    reason = " ".join(str(cause).split()) or type(cause).__name__
+    space = ""
+    with suppress(OSError):
+        space = f" ({shutil.disk_usage(path.parent).free / 1e6:.1f} MB free on that disk)"
+    return OutputError(f"cannot write {path}: {reason}{space}: make room or choose another --out")
+
+
+def histogram(path: Path) -> NDArray[np.int64]:
+    """How often each value 0..255 occurs in each band of a uint8 raster: (band, 256).
+
+    Reads every pixel, in pieces of a few MB. Raises what GDAL raises where a block is damaged.
+    """
+    with gdal(), rasterio.open(path) as dataset:
+        counts = np.zeros((dataset.count, 256), np.int64)
+        for piece in Window(0, 0, dataset.height, dataset.width).tiles(_READ):
+            for band, pixels in enumerate(dataset.read(window=pixel_window(piece))):
+                counts[band] += np.bincount(pixels.ravel(), minlength=256)
+    return counts
+
+
+def statistics(counts: NDArray[np.int64]) -> dict[str, float]:
+    """GDAL's STATISTICS_* of one band from its 256 counts."""
+    values, total = np.arange(256, dtype=np.float64), int(counts.sum())
+    mean = float(values @ counts) / total
+    present = np.flatnonzero(counts)
+    return {
+        "STATISTICS_MINIMUM": float(present[0]),
+        "STATISTICS_MAXIMUM": float(present[-1]),
+        "STATISTICS_MEAN": mean,
+        "STATISTICS_STDDEV": float(np.sqrt((values - mean) ** 2 @ counts / total)),
+        "STATISTICS_VALID_PERCENT": 100.0,
+    }
+
+
+def pixel_window(window: Window) -> PixelWindow:
+    """The window in rasterio's words; it counts from the raster's top-left pixel."""
+    return PixelWindow(window.col, window.row, window.width, window.height)

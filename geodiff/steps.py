@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -18,3 +21,13 @@ class Step:
     done: int
     total: int
     figures: Mapping[str, float] = field(default_factory=dict)
+
+
+def drain(job: Generator[Step, None, T]) -> T:
+    """Run a job to its end without looking at its steps; returns the job's value."""
+    while True:
+        try:
+            next(job)
+        except StopIteration as end:
+            value: T = end.value
+            return value

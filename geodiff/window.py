@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class Window:
-    """Rectangle of whole lattice cells: rows ``row .. row+height-1``, columns ``col .. col+width-1``.
+    """Rectangle of whole cells: ``height`` rows from ``row``, ``width`` columns from ``col``.
 
     Rows grow downwards (south on a north-up raster), columns to the right. ``row`` and ``col`` may
     be negative: they are positions on an unbounded lattice. Raises ValueError if empty.
@@ -47,11 +47,14 @@ class Window:
     def snap(self, multiple: int) -> Window:
         """The smallest window on whole multiples of ``multiple`` that contains this one."""
         top, left = self.row // multiple * multiple, self.col // multiple * multiple
-        bottom, right = -(-self.bottom // multiple) * multiple, -(-self.right // multiple) * multiple
+        bottom, right = (
+            -(-self.bottom // multiple) * multiple,
+            -(-self.right // multiple) * multiple,
+        )
         return Window(top, left, bottom - top, right - left)
 
     def zoom_out(self, factor: int) -> Window:
-        """The same rectangle on a lattice ``factor`` times coarser, grown outwards to whole cells."""
+        """The rectangle on a lattice ``factor`` times coarser, grown outwards to whole cells."""
         grown = self.snap(factor)
         return Window(
             grown.row // factor, grown.col // factor, grown.height // factor, grown.width // factor
@@ -84,7 +87,7 @@ class Window:
         )
 
     def tiles(self, size: int) -> Iterator[Window]:
-        """Non-overlapping pieces of at most ``size`` x ``size``, row by row, aligned to the lattice.
+        """Disjoint pieces of at most ``size`` x ``size``, row by row, aligned to the lattice.
 
         Piece borders lie on multiples of ``size`` of the lattice, not of this window.
         """

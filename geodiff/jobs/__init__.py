@@ -1,0 +1,1 @@
+"""What a user asks for; each job reads as its data flow."""

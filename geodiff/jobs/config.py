@@ -1,0 +1,162 @@
+"""Frozen configurations of preparing and training, filled strictly from TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from geodiff.errors import UsageError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """`geodiff train prior`: an atlas of real blocks of cells."""
+
+    datasets: tuple[str, ...]  # folders written by `geodiff prepare`
+    run: str  # folder of the finished part
+    encoder: str  # folder of a trained encoder
+    blocks: int = 400  # how many training patches go into the atlas
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.datasets or self.blocks < 8:
+            raise UsageError("a prior needs at least one dataset and 8 blocks")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What every training run shares."""
+
+    datasets: tuple[str, ...]  # folders written by `geodiff prepare`
+    run: str  # folder of checkpoints, samples and the finished part
+    weights: tuple[float, ...] = ()  # how often each dataset is drawn; empty: root of its size
+    steps: int = 10_000  # optimiser steps in all
+    batch: int = 32  # samples a step
+    learning_rate: float = 4e-4  # peak, after warm-up
+    warmup: int = 200  # steps of linear warm-up
+    decay: float = 0.3  # final fraction of the run over which the rate falls to zero (cosine)
+    weight_decay: float = 0.01
+    clip: float = 1.0  # largest gradient norm
+    ema: float = 0.999  # decay of the averaged weights; 0 keeps none
+    seed: int = 0
+    save_every: int = 500  # steps between checkpoints
+    log_every: int = 20  # steps between yielded figures
+    bf16: bool = True  # autocast to bfloat16
+
+    def __post_init__(self) -> None:
+        if not self.datasets:
+            raise UsageError("datasets is empty: name at least one folder of `geodiff prepare`")
+        if self.weights and len(self.weights) != len(self.datasets):
+            raise UsageError(f"{len(self.weights)} weights for {len(self.datasets)} datasets")
+        if min(self.steps, self.batch, self.save_every, self.log_every) < 1:
+            raise UsageError("steps, batch, save_every and log_every must be at least 1")
+
+
+@dataclass(frozen=True)
+class CodecConfig(RunConfig):
+    """`geodiff train codec`."""
+
+    crop: int = 128  # pixels a side of a training crop
+    channels: int = 4  # latent channels
+    widths: tuple[int, ...] = (16, 32, 128, 256)  # channels at strides 1, 2, 4, 8
+    encoder_layers: tuple[int, ...] = (0, 1, 2, 3)  # residual blocks at those strides
+    decoder_layers: tuple[int, ...] = (0, 1, 2, 4)
+    l2: float = 1.0  # weight of the squared error beside the absolute error
+    chroma: float = 0.5  # weight of the absolute error of red - green and blue - green
+    gradient: float = 0.0  # weight of the absolute error of pixel differences
+    feature: float = 0.0  # weight of the feature distance (EfficientNet-Lite0, extra `train`)
+    latent_penalty: float = 1e-3  # weight of the mean square of the latents
+    freeze_encoder: bool = False  # train the decoder alone, so that latents stay as they are
+    start_from: str | None = None  # a codec folder to go on from; None starts afresh
+
+
+@dataclass(frozen=True)
+class EncoderConfig(RunConfig):
+    """`geodiff train encoder`: two shifted, slightly recoloured views of one cell, VICReg loss."""
+
+    network: str = "resnet10t"  # a timm model name
+    dim: int = 64  # length of an embedding
+    cell: int = 64  # pixels a side of the cell that one embedding describes
+    shift: int = 10  # largest displacement of the second view, pixels
+    colour: float = 0.08  # strength of brightness, contrast and channel gain changes
+    noise: float = 0.02  # standard deviation of added noise, fraction of the value range
+    invariance: float = 25.0  # VICReg weights (Bardes et al. 2022, equation 6)
+    variance: float = 25.0
+    covariance: float = 1.0
+
+
+@dataclass(frozen=True)
+class DenoiserConfig(RunConfig):
+    """`geodiff train denoiser`."""
+
+    codec: str = ""  # folder of a trained codec run
+    encoder: str = ""  # folder of a trained encoder run
+    window: int = 16  # latents a side of a training crop
+    large_window: int = 32  # latents a side of every `large_every`-th batch, of as many latents
+    large_every: int = 4  # 0: never
+    widths: tuple[int, ...] = (64, 128, 192)  # channels of the UNet's levels
+    layers: int = 2  # residual blocks a level
+    field_channels: int = 16  # channels the embedding field is projected to before the UNet
+    orientations: int = 4  # of the 8 flips and quarter turns, how many are encoded and cached
+    null: float = 0.1  # share of samples trained without embeddings, for guidance
+    embedding_noise: float = 0.05  # noise added to the cells' vectors before they are normalised
+    dropout: float = 0.0
+    start_from: str | None = None  # a denoiser folder to go on from (its EMA weights)
+
+
+def load_config(kind: type[T], path: str | Path, **overrides: Any) -> T:
+    """Fill ``kind`` from a TOML file; ``overrides`` that are not None win.
+
+    Raises UsageError for a missing file, broken TOML, an unknown key (it lists the known ones), a
+    missing required key or a value of the wrong type.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    table |= {key: value for key, value in overrides.items() if value is not None}
+    return fill(kind, table, str(path))
+
+
+def fill(kind: type[T], table: dict[str, Any], origin: str) -> T:
+    """Build the dataclass ``kind`` from ``table``; ``origin`` names the table in errors."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(table) - set(fields))
+    if unknown:
+        raise UsageError(
+            f"{origin}: unknown key {', '.join(unknown)}; known keys are {', '.join(fields)}"
+        )
+    missing = [
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and name not in table
+    ]
+    if missing:
+        raise UsageError(f"{origin}: missing key {', '.join(missing)}")
+    hints = get_type_hints(kind)
+    return kind(
+        **{key: _fit(hints[key], value, f"{origin}: {key}") for key, value in table.items()}
+    )
+
+
+def _fit(hint: Any, value: Any, where: str) -> Any:
+    """Check ``value`` against a field's type; lists become tuples, whole numbers floats."""
+    text = str(hint) if not isinstance(hint, type) else hint.__name__
+    if text.startswith("tuple[") and isinstance(value, list | tuple):
+        inner = str if "str" in text else float if "float" in text else int
+        return tuple(_fit(inner, item, where) for item in value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is float and number:
+        return float(value)
+    fits = {int: number and isinstance(value, int), bool: isinstance(value, bool)}
+    text_fits = isinstance(value, str) or (value is None and "None" in text)
+    if fits.get(hint, "str" in text and text_fits):
+        return value
+    raise UsageError(f"{where} should be {text}, got {value!r}")

@@ -1,0 +1,106 @@
+"""A prepared training set on disk: pixels, and one row of facts about each patch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+from numpy.typing import NDArray
+
+from geodiff.errors import DataError
+
+
+@dataclass(frozen=True)
+class PatchSet:
+    """Patches of one ground sample distance.
+
+    ``pixels`` is uint8 (patch, height, width, band), memory-mapped; ``table`` is a GeoDataFrame in
+    EPSG:4326 with one row a patch: name, source, place, split (train or val), label, gsd (metres
+    per pixel) and the footprint (None without a CRS).
+    """
+
+    pixels: NDArray[np.uint8]
+    table: gpd.GeoDataFrame
+    path: Path
+
+    @classmethod
+    def open(cls, folder: str | Path) -> PatchSet:
+        """Open what `geodiff prepare` wrote. Raises DataError where files are missing or misfit."""
+        folder = Path(folder)
+        try:
+            pixels = np.load(folder / "pixels.npy", mmap_mode="r")
+            table = gpd.read_parquet(folder / "patches.parquet")
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{folder} is not a prepared dataset ({error}); make one with `geodiff prepare`"
+            ) from error
+        if len(pixels) != len(table):
+            raise DataError(
+                f"{folder} holds {len(pixels)} patches but {len(table)} rows; prepare it again"
+            )
+        return cls(pixels, table, folder)
+
+    def split(self, name: str) -> NDArray[np.intp]:
+        """Row numbers of the patches of split ``name`` (train or val)."""
+        return np.flatnonzero((self.table["split"] == name).to_numpy())
+
+    @property
+    def gsd(self) -> float:
+        """Metres per pixel of the patches (their median)."""
+        return float(self.table["gsd"].median())
+
+
+def orient(image: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
+    """One of the 8 flips and quarter turns (``turn`` 0..7) of (..., height, width, band)."""
+    if turn >= 4:
+        image = np.flip(image, axis=-2)
+    return np.rot90(image, turn % 4, axes=(-3, -2))
+
+
+@dataclass(frozen=True)
+class CropSampler:
+    """Random crops over several patch sets; batch ``step`` is a pure function of (seed, step).
+
+    Sets are drawn in proportion to ``weights``, or, where that is empty, to the root of their size,
+    so that small sources are seen.
+    """
+
+    sets: tuple[PatchSet, ...]
+    crop: int
+    seed: int
+    weights: tuple[float, ...] = ()
+    split: str = "train"
+
+    def batch(self, step: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """uint8 (size, crop, crop, 3) in random orientation and offset, and their gsd in metres."""
+        rng = np.random.default_rng((self.seed, step))
+        rows = [patches.split(self.split) for patches in self.sets]
+        weight = np.array(self.weights or np.sqrt([len(r) for r in rows]))
+        chosen = rng.choice(len(rows), size=size, p=weight / weight.sum())
+        images = np.empty((size, self.crop, self.crop, 3), np.uint8)
+        gsd = np.empty(size, np.float32)
+        for i, number in enumerate(chosen):
+            patches = self.sets[number]
+            image = patches.pixels[rng.choice(rows[number])]
+            row = rng.integers(image.shape[0] - self.crop + 1)
+            col = rng.integers(image.shape[1] - self.crop + 1)
+            piece = image[row : row + self.crop, col : col + self.crop]
+            images[i] = orient(piece, int(rng.integers(8)))
+            gsd[i] = patches.gsd
+        return images, gsd
+
+
+def open_sets(folders: tuple[str, ...], smallest: int) -> tuple[PatchSet, ...]:
+    """Open prepared datasets; each must have training patches of at least ``smallest`` px."""
+    sets = tuple(PatchSet.open(folder) for folder in folders)
+    for patches in sets:
+        if min(patches.pixels.shape[1:3]) < smallest:
+            raise DataError(
+                f"{patches.path} has patches of {patches.pixels.shape[1]} px, "
+                f"smaller than the crop of {smallest} px"
+            )
+        if len(patches.split("train")) == 0:
+            raise DataError(f"{patches.path} has no patch in the split 'train'")
+    return sets

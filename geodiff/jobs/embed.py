@@ -1,0 +1,132 @@
+"""A raster -> an EmbeddingGrid: one unit vector for the pixels of each cell of the lattice."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geodiff.errors import DataError, UsageError
+from geodiff.geo.embeddings import EmbeddingGrid
+from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
+from geodiff.geo.raster import Reference
+from geodiff.models.bundle import Model
+from geodiff.steps import Step, drain
+from geodiff.window import Window
+
+LEAST_VALID = 0.5
+"""Share of a cell's pixels that must be valid for the cell to be embedded."""
+
+
+@dataclass(frozen=True)
+class EmbedRequest:
+    """One embedding grid: of which raster, on which grid, and where to."""
+
+    source: str  # the raster
+    out: str  # GeoTIFF to write, one float32 band a feature
+    model: str | None = None  # a model directory; None is the one shipped with the package
+    bbox: tuple[float, float, float, float] | None = None  # west, south, east, north
+    bbox_crs: str = "EPSG:4326"
+    crs: str | None = None  # CRS of the grid; None: the raster's
+    res: float | None = None  # pixel size in units of the CRS; None: the raster's
+    like: str | None = None  # a raster whose grid is taken
+    bands: tuple[int, int, int] | None = None  # from 1; None: 1,2,3
+    scale: tuple[float, float] | None = None  # values that become 0 and 255
+    device: str = "auto"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.like and (self.bbox or self.crs or self.res):
+            raise UsageError(
+                f"--like {self.like} already fixes the grid: leave out --bbox, --crs and --res"
+            )
+        if not self.bbox and (self.crs or self.res):
+            raise UsageError("--crs and --res need --bbox; without it the raster's grid is kept")
+
+
+def steps(request: EmbedRequest) -> Generator[Step, None, EmbeddingGrid]:
+    """Embed and save, yielding progress; the generator's value is the grid."""
+    from geodiff.geo.cog import check_target
+
+    check_target(Path(request.out), request.overwrite, (request.source,))
+    if Path(request.out).suffix.lower() not in (".tif", ".tiff"):
+        raise UsageError(f"the output {request.out} does not end in .tif or .tiff")
+    reference = Reference.open(request.source, request.bands, request.scale)
+    model = Model.load(request.model, request.device)
+    grid = reference_grid(request.source, request.bbox, request.bbox_crs, request.crs, request.res)
+    if request.like:
+        grid = raster_grid(request.like)
+    embeddings = yield from embed_steps(model, reference, grid)
+    embeddings.save(request.out)
+    return embeddings
+
+
+def embed(model: Model, source: str | Path, grid: PixelGrid | None = None) -> EmbeddingGrid:
+    """Embed a raster on ``grid``; None takes the raster's own grid."""
+    reference = Reference.open(source)
+    return drain(embed_steps(model, reference, raster_grid(source) if grid is None else grid))
+
+
+def reference_grid(
+    path: str,
+    bbox: tuple[float, float, float, float] | None,
+    bbox_crs: str,
+    crs: str | None,
+    res: float | None,
+) -> PixelGrid:
+    """The raster's own grid to the bit; with ``bbox`` a snapped one in its CRS and resolution."""
+    own = raster_grid(path)
+    if bbox is None:
+        return own
+    if own.crs is None:
+        raise DataError(
+            f"{path} has no CRS, so a box on the map cannot be found in it: leave out --bbox "
+            "(the mosaic then keeps the raster's pixel grid) or give the raster a CRS"
+        )
+    if crs is not None and res is None:
+        same = box_grid(bbox, bbox_crs, crs, 1.0).crs == own.crs
+        if not same:
+            raise UsageError(f"--crs {crs} differs from the CRS of {path}: give --res as well")
+    pixel = abs(own.geobox.affine.a) if res is None else res
+    return box_grid(bbox, bbox_crs, crs or str(own.crs), snap(pixel))
+
+
+def snap(res: float) -> float:
+    """A resolution without the float noise of some sources: 0.5999999999999943 becomes 0.6."""
+    rounded = float(f"{res:.9g}")
+    return rounded if abs(rounded - res) < 1e-9 * res else res
+
+
+def embed_steps(
+    model: Model, reference: Reference, grid: PixelGrid
+) -> Generator[Step, None, EmbeddingGrid]:
+    """Embed the cells that cover ``grid``, one row of cells at a time."""
+    cell = model.cell
+    cells = grid.cell_grid(cell)
+    height, width = cells.window.shape
+    values = np.zeros((height, width, model.encoder.dim), np.float32)
+    valid = np.zeros((height, width), np.bool_)
+    for row in range(height):
+        strip = Window(cells.row + row, cells.col, 1, width).zoom_in(cell)
+        pixels, mask = reference.read(grid, strip)
+        share = mask.reshape(cell, width, cell).mean((0, 2))
+        valid[row] = share >= LEAST_VALID
+        if valid[row].any():
+            patches = np.moveaxis(mend(pixels, mask).reshape(3, cell, width, cell), 2, 0)
+            chosen = np.ascontiguousarray(patches[valid[row]])
+            values[row, valid[row]] = model.encoder.embed(torch.from_numpy(chosen)).numpy()
+        yield Step("embed", row + 1, height)
+    gsd = grid.gsd or model.gsd
+    return EmbeddingGrid(values, valid, cells, cell, gsd, model.encoder.fingerprint)
+
+
+def mend(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Pixels (3, row, col) with the invalid ones set to the mean of the valid ones of the strip."""
+    if mask.all():
+        return pixels
+    mean = pixels[:, mask].mean(1) if mask.any() else np.zeros(3)
+    return np.where(mask, pixels, mean[:, None, None]).astype(np.uint8)

@@ -1,0 +1,121 @@
+"""Encoded training patches: latents and cell embeddings in several orientations, cached on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geodiff.geo.slerp import slerp
+from geodiff.jobs.dataset import PatchSet, orient
+from geodiff.models.codec import Codec
+from geodiff.models.encoder import Encoder
+from geodiff.steps import Step
+
+
+@dataclass(frozen=True)
+class LatentSet:
+    """Encoded patches of one ground sample distance.
+
+    ``latents`` is float16 (patch, orientation, channel, row, col), ``cells`` float16 (patch,
+    orientation, cell row, cell col, feature) of unit vectors, ``train`` and ``val`` row numbers.
+    """
+
+    latents: NDArray[np.float16]
+    cells: NDArray[np.float16]
+    train: NDArray[np.intp]
+    val: NDArray[np.intp]
+    gsd: float
+
+    @property
+    def latents_per_cell(self) -> int:
+        """Latents along one side of a cell."""
+        return int(self.latents.shape[-1] // self.cells.shape[-2])
+
+
+def encode_set(
+    patches: PatchSet, codec: Codec, encoder: Encoder, orientations: int, cache: Path, key: str
+) -> Iterator[Step]:
+    """Encode a patch set into ``cache``; yields progress, does nothing if it is there already.
+
+    Embeddings are computed on the turned pixels, so they are never stale. Which of the eight
+    orientations a patch gets depends on its row number. ``key`` names codec and encoder.
+    """
+    target = cache / f"{patches.path.name}-{key}-{orientations}.npz"
+    if target.exists():
+        return
+    count, height, width = patches.pixels.shape[:3]
+    f, cell = codec.factor, encoder.cell
+    latents = np.empty((count, orientations, codec.channels, height // f, width // f), np.float16)
+    cells = np.empty((count, orientations, height // cell, width // cell, encoder.dim), np.float16)
+    for row in range(count):
+        turns = [(row * 3 + k * 5) % 8 for k in range(orientations)]
+        image = np.array(patches.pixels[row])
+        turned = np.stack([np.ascontiguousarray(orient(image, turn)) for turn in turns])
+        pixels = torch.from_numpy(turned).permute(0, 3, 1, 2)
+        with torch.autocast("cpu", torch.bfloat16):
+            latents[row] = codec.encode(pixels).numpy()
+        cells[row] = embed_cells(pixels, encoder)
+        if row % 50 == 49 or row == count - 1:
+            yield Step(f"encode {patches.path.name}", row + 1, count)
+    cache.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_suffix(".tmp.npz")
+    np.savez(temporary, latents=latents, cells=cells)
+    temporary.replace(target)
+
+
+def open_set(patches: PatchSet, orientations: int, cache: Path, key: str) -> LatentSet:
+    """Read what :func:`encode_set` wrote."""
+    stored = np.load(cache / f"{patches.path.name}-{key}-{orientations}.npz")
+    return LatentSet(
+        stored["latents"],
+        stored["cells"],
+        patches.split("train"),
+        patches.split("val"),
+        patches.gsd,
+    )
+
+
+def embed_cells(pixels: torch.Tensor, encoder: Encoder) -> NDArray[np.float32]:
+    """uint8 (batch, 3, height, width) -> (batch, height/cell, width/cell, dim) unit vectors."""
+    n, _, height, width = pixels.shape
+    c = encoder.cell
+    rows, cols = height // c, width // c
+    parts = pixels.unfold(2, c, c).unfold(3, c, c).permute(0, 2, 3, 1, 4, 5)
+    vectors = encoder.embed(parts.reshape(-1, 3, c, c))
+    result: NDArray[np.float32] = vectors.reshape(n, rows, cols, encoder.dim).numpy()
+    return result
+
+
+def crop_fields(
+    cells: NDArray[np.float32], rows: NDArray[np.float64], cols: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """The dense field of many crops at once, as ``EmbeddingGrid.field`` gives it for one grid.
+
+    ``cells`` is (batch, cell row, cell col, feature), ``rows`` (batch, n) and ``cols`` (batch, m)
+    are positions in cells (0.5 is a centre). Returns (batch, n, m, feature).
+    """
+    batch = np.arange(len(cells))[:, None]
+    top, down = before(rows, cells.shape[1])
+    left, right = before(cols, cells.shape[2])
+    lines = slerp(
+        cells[batch, :, left],
+        cells[batch, :, np.minimum(left + 1, cells.shape[2] - 1)],
+        right[:, :, None],
+    ).swapaxes(1, 2)  # (batch, cell row, m, feature)
+    below = np.minimum(top + 1, cells.shape[1] - 1)
+    field = slerp(lines[batch, top], lines[batch, below], down[:, :, None])
+    return field.astype(np.float32)
+
+
+def before(
+    positions: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """The cell whose centre comes before each position, and how far it is to the next (0..1)."""
+    inside = np.clip(positions - 0.5, 0, count - 1)
+    first = np.minimum(np.floor(inside).astype(np.intp), max(count - 2, 0))
+    return first, inside - first

@@ -1,0 +1,103 @@
+"""Patches -> a codec: absolute, squared, gradient and feature error of the reconstruction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from geodiff.jobs.config import CodecConfig
+from geodiff.jobs.dataset import CropSampler, PatchSet, open_sets
+from geodiff.jobs.run import Run
+from geodiff.models.casting import cast
+from geodiff.models.codec import Codec, new_autoencoder
+from geodiff.models.features import FeatureDistance
+from geodiff.steps import Step
+
+
+def train_codec(config: CodecConfig) -> Iterator[Step]:
+    """Train a codec, yielding figures; the finished part lies in ``<run>/codec``."""
+    torch.manual_seed(config.seed)
+    sets = open_sets(config.datasets, config.crop)
+    sampler = CropSampler(sets, config.crop, config.seed, config.weights)
+    net = start(config)
+    run = Run(net, config)
+    distance = FeatureDistance() if config.feature > 0 else None
+
+    def loss(step: int) -> tuple[torch.Tensor, Mapping[str, float]]:
+        pixels = torch.from_numpy(sampler.batch(step, config.batch)[0]).permute(0, 3, 1, 2)
+        real = pixels.contiguous(memory_format=torch.channels_last).float() / 127.5 - 1
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+            latents = net.encode(real, return_dict=False)[0]
+            made = net.decode(latents, return_dict=False)[0]
+            half = len(made) // 2  # half of the batch is enough for the feature term
+            feature = distance(made[:half], real[:half]) if distance else torch.zeros(())
+        return codec_loss(config, made.float(), real, latents.float(), feature)
+
+    yield from run.steps(loss, "train codec")
+    run.use_average()
+    save_codec(net, sampler.sets, Path(config.run) / "codec")
+
+
+def start(config: CodecConfig) -> Any:
+    """The network to train: new, or read from ``start_from``; its encoder frozen if asked."""
+    if config.start_from is None:
+        net = new_autoencoder(
+            config.channels, config.widths, config.encoder_layers, config.decoder_layers
+        )
+    else:
+        net = load_codec(config.start_from).net
+    net.requires_grad_(True)
+    if config.freeze_encoder:
+        net.encoder.requires_grad_(False)
+    net.train()
+    return cast(net, channels_last=True)
+
+
+def codec_loss(
+    config: CodecConfig,
+    made: torch.Tensor,
+    real: torch.Tensor,
+    latents: torch.Tensor,
+    feature: torch.Tensor,
+) -> tuple[torch.Tensor, Mapping[str, float]]:
+    """The weighted sum of errors, images (batch, 3, row, col) in -1..1, with its figures."""
+    error = made - real
+    squared = error.square().mean()
+    total = error.abs().mean() + config.l2 * squared + config.feature * feature.float()
+    total = total + config.latent_penalty * latents.square().mean()
+    if config.chroma > 0:
+        colour = error[:, ::2] - error[:, 1:2]  # red and blue against green
+        total = total + config.chroma * colour.abs().mean()
+    if config.gradient > 0:
+        steps = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+        total = total + config.gradient * steps
+    psnr = -10 * torch.log10(squared.detach() / 4)
+    return total, {"psnr": float(psnr), "feature": float(feature.detach())}
+
+
+@torch.no_grad()
+def save_codec(net: Any, sets: tuple[PatchSet, ...], folder: Path) -> None:
+    """Write the part: the network and the statistics of its latents over training patches."""
+    raw = Codec(net.eval(), torch.zeros(1), torch.ones(1))
+    latents = []
+    for patches in sets:
+        rows = patches.split("train")
+        for row in rows[:: max(1, len(rows) // 64)]:
+            image = np.array(patches.pixels[row])
+            pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+            latents.append(raw.encode(pixels)[0].flatten(1))
+    values = torch.cat(latents, dim=1)
+    raw.save(folder)
+    statistics = {"mean": values.mean(1).tolist(), "std": values.std(1).tolist()}
+    (folder / "latents.json").write_text(json.dumps(statistics, indent=1))
+
+
+def load_codec(folder: str | Path) -> Codec:
+    """Read a trained part ``<run>/codec``."""
+    statistics = json.loads((Path(folder) / "latents.json").read_text())
+    return Codec.load(Path(folder), statistics["mean"], statistics["std"])

@@ -1,0 +1,1 @@
+"""The weights: codec, encoder, denoiser, prior, and the directory that holds them."""

@@ -1,0 +1,197 @@
+"""A model directory: model.toml beside the parts encoder, codec, denoiser and prior."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from geodiff.errors import ModelError
+from geodiff.models.casting import cast
+from geodiff.models.codec import Codec
+from geodiff.models.denoiser import Denoiser
+from geodiff.models.encoder import Encoder
+from geodiff.models.prior import AtlasPrior
+
+PARTS = ("encoder", "codec", "denoiser", "prior")
+SHIPPED = "naip-small"
+"""Name of the model that comes with the package."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """All weights that a mosaic needs, and the facts of model.toml about them."""
+
+    path: Path
+    name: str
+    encoder: Encoder
+    codec: Codec
+    denoiser: Denoiser
+    prior: AtlasPrior
+    gsd: float  # metres per pixel of a mosaic whose resolution nobody asked for
+    gsd_range: tuple[float, float]  # metres per pixel seen in training
+    window: int  # latents a side of the windows that the denoiser paints
+    guidance: float  # default guidance scale
+    credit: str  # of the training imagery
+    licence: str  # of the weights
+    hash: str  # of every file in the directory
+
+    @classmethod
+    def load(
+        cls, path: str | Path | None = None, device: str = "auto", precision: str = "auto"
+    ) -> Model:
+        """Load a model directory; None is the one shipped with the package.
+
+        ``device`` is auto, cpu, cuda or mps; ``precision`` of the denoiser auto, bf16 or fp32.
+        Raises ModelError where parts are missing or do not fit each other.
+        """
+        folder = shipped_path() if path is None else Path(path)
+        facts = read_facts(folder)
+        target = choose_device(device)
+        bf16 = precision == "bf16" or (precision == "auto" and has_bf16(target))
+        encoder = Encoder.load(folder / "encoder")
+        codec = Codec.load(folder / "codec", *latent_statistics(folder))
+        denoiser = Denoiser.load(folder / "denoiser", bf16)
+        prior = AtlasPrior.load(folder / "prior")
+        check_fit(folder, encoder, codec, denoiser, prior)
+        cast(encoder.net, device=target)
+        cast(denoiser.net, device=target)
+        return cls(
+            path=folder,
+            encoder=encoder,
+            codec=codec.to(target),
+            denoiser=denoiser,
+            prior=prior,
+            hash=digest(folder),
+            **facts,
+        )
+
+    @property
+    def cell(self) -> int:
+        """Pixels along one side of a cell of the embedding grid."""
+        return self.encoder.cell
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks run."""
+        device: torch.device = next(self.denoiser.net.parameters()).device
+        return device
+
+    def facts(self) -> dict[str, Any]:
+        """What `geodiff info` shows, JSON-ready."""
+        sizes = {
+            part: sum(f.stat().st_size for f in (self.path / part).rglob("*") if f.is_file())
+            for part in PARTS
+        }
+        return {
+            "name": self.name,
+            "path": str(self.path),
+            "hash": self.hash,
+            "gsd": self.gsd,
+            "gsd_range": list(self.gsd_range),
+            "cell_px": self.cell,
+            "embedding_dim": self.encoder.dim,
+            "encoder": f"{self.encoder.network} ({self.encoder.fingerprint})",
+            "codec": f"f{self.codec.factor}, {self.codec.channels} channels",
+            "window_px": self.window * self.codec.factor,
+            "denoiser_parameters": self.denoiser.parameters,
+            "megabytes": {part: round(size / 1e6, 2) for part, size in sizes.items()},
+            "device": str(self.device),
+            "precision": "bf16" if self.denoiser.bf16 else "fp32",
+            "credit": self.credit,
+            "licence": self.licence,
+        }
+
+
+def shipped_path() -> Path:
+    """Directory of the model in the package. Raises ModelError where the package has none."""
+    path = Path(str(files("geodiff"))) / "weights" / SHIPPED
+    if not (path / "model.toml").exists():
+        raise ModelError(f"this installation ships no model (looked in {path}): give --model DIR")
+    return path
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """The table of model.toml, checked. Raises ModelError for what is missing or unknown."""
+    if not folder.is_dir():
+        raise ModelError(f"the model directory {folder} does not exist")
+    missing = [part for part in PARTS if not (folder / part).is_dir()]
+    if missing or not (folder / "model.toml").exists():
+        parts = ", ".join(([] if (folder / "model.toml").exists() else ["model.toml"]) + missing)
+        raise ModelError(f"the model directory {folder} is not complete: {parts} is missing")
+    try:
+        table = tomllib.loads((folder / "model.toml").read_text(encoding="utf-8"))
+        low, high = table["gsd_range"]
+        return {
+            "name": str(table["name"]),
+            "gsd": float(table["gsd"]),
+            "gsd_range": (float(low), float(high)),
+            "window": int(table["window"]),
+            "guidance": float(table["guidance"]),
+            "credit": str(table["credit"]),
+            "licence": str(table["licence"]),
+        }
+    except (tomllib.TOMLDecodeError, KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"{folder / 'model.toml'} is not usable: {error!r}") from error
+
+
+def latent_statistics(folder: Path) -> tuple[list[float], list[float]]:
+    """Mean and deviation of raw latents per channel, from codec/latents.json."""
+    path = folder / "codec" / "latents.json"
+    try:
+        table = json.loads(path.read_text())
+        return list(table["mean"]), list(table["std"])
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"{path} is not usable: {error!r}") from error
+
+
+def check_fit(
+    folder: Path, encoder: Encoder, codec: Codec, denoiser: Denoiser, prior: AtlasPrior
+) -> None:
+    """Raises ModelError unless the parts' sizes agree."""
+    pairs = (
+        ("embedding length", "encoder", encoder.dim, "denoiser", denoiser.net.config["dim"]),
+        ("embedding length", "encoder", encoder.dim, "prior", prior.blocks.shape[-1]),
+        ("channels", "codec", codec.channels, "denoiser", denoiser.net.config["channels"]),
+        ("cell", "encoder", encoder.cell % codec.factor, "multiple of the codec's factor", 0),
+    )
+    for what, one, a, other, b in pairs:
+        if a != b:
+            raise ModelError(
+                f"the parts in {folder} do not fit: {what} is {a} in {one}, {b} in {other}"
+            )
+
+
+def digest(folder: Path) -> str:
+    """First 16 hex digits of a SHA-256 over the names and bytes of all files of the model."""
+    total = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".md"):
+        total.update(path.relative_to(folder).as_posix().encode())
+        total.update(path.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def choose_device(name: str) -> torch.device:
+    """auto takes a GPU where there is one. Raises ModelError for a device that is not there."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    if (name == "cuda" and not cuda) or (name == "mps" and not mps):
+        raise ModelError(f"device {name} is not available here; use --device cpu or auto")
+    return torch.device(name)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether ``device`` multiplies bfloat16 in hardware."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        abilities = torch.cpu.get_capabilities()
+        return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+    return False

@@ -1,0 +1,141 @@
+"""Pixels to latents and back: a local, convolutional autoencoder (diffusers' AutoencoderDC)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from geodiff.errors import ModelError
+from geodiff.models.casting import cast
+from geodiff.models.torchvision_shim import ensure_torchvision
+
+ensure_torchvision()
+from diffusers import AutoencoderDC  # noqa: E402  (needs the shim first)
+
+
+def new_autoencoder(
+    channels: int = 4,
+    widths: Sequence[int] = (16, 32, 128, 256),
+    encoder_layers: Sequence[int] = (0, 1, 2, 3),
+    decoder_layers: Sequence[int] = (0, 1, 2, 4),
+) -> AutoencoderDC:
+    """A fresh f8 autoencoder of residual blocks only: no attention, normalised over channels alone.
+
+    ``widths`` are the channel counts at strides 1, 2, 4 and 8; neighbours must divide by powers of
+    two (its space-to-depth shortcuts average groups of channels). Chen et al. 2024 (DC-AE).
+    """
+    return AutoencoderDC(
+        latent_channels=channels,
+        encoder_block_out_channels=tuple(widths),
+        decoder_block_out_channels=tuple(widths),
+        encoder_layers_per_block=tuple(encoder_layers),
+        decoder_layers_per_block=tuple(decoder_layers),
+        encoder_block_types="ResBlock",
+        decoder_block_types="ResBlock",
+        encoder_qkv_multiscales=((),) * len(widths),
+        decoder_qkv_multiscales=((),) * len(widths),
+        attention_head_dim=32,
+    )
+
+
+def decoder_halo(layers: Sequence[int]) -> int:
+    """Receptive radius of the decoder in whole latents.
+
+    Every 3x3 convolution reaches one cell further at its own stride: one at the entrance, two in a
+    residual block, one in an upsampler (before it shuffles). ``layers`` are residual blocks at
+    strides 1, 2, 4, ... ; the result is rounded up.
+    """
+    deepest = len(layers) - 1
+    reach = 1.0 + 2.0 * layers[deepest]
+    for level in range(deepest - 1, -1, -1):
+        upsampler_scale = 2.0 ** (deepest - level - 1)
+        reach += 1.0 / upsampler_scale + 2.0 * layers[level] / (2.0 * upsampler_scale)
+    if layers[0] > 0:
+        reach += 1.0 / 2.0**deepest
+    return int(np.ceil(reach))
+
+
+@dataclass(frozen=True)
+class Codec:
+    """An autoencoder with standardised latents.
+
+    ``mean`` and ``std`` are float32 (channel,) statistics of raw training latents; latents handed
+    out have about zero mean and unit variance per channel.
+    """
+
+    net: AutoencoderDC
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent along each axis."""
+        return int(2 ** (len(self.net.config["encoder_block_out_channels"]) - 1))
+
+    @property
+    def channels(self) -> int:
+        """Latent channels."""
+        return int(self.net.config["latent_channels"])
+
+    @property
+    def halo(self) -> int:
+        """Latents around a tile that its decoded pixels depend on; with them a tile is exact."""
+        return decoder_halo(self.net.config["decoder_layers_per_block"])
+
+    @torch.no_grad()
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 (batch, 3, height, width) -> float32 (batch, channel, height/f, width/f).
+
+        Height and width must be multiples of ``factor``; raises ValueError otherwise.
+        """
+        if pixels.shape[-2] % self.factor or pixels.shape[-1] % self.factor:
+            raise ValueError(
+                f"pixels of {tuple(pixels.shape[-2:])} do not divide by the factor {self.factor}"
+            )
+        raw: torch.Tensor = self.net.encode(to_unit(pixels, self.net), return_dict=False)[0].float()
+        return (raw - self.mean[:, None, None]) / self.std[:, None, None]
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """float32 (batch, channel, h, w) -> uint8 (batch, 3, h*f, w*f)."""
+        raw = latents * self.std[:, None, None] + self.mean[:, None, None]
+        first = next(self.net.parameters())
+        decoded: torch.Tensor = self.net.decode(raw.to(first.dtype), return_dict=False)[0].float()
+        return ((decoded + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+    def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Codec:
+        """The same codec with its network on ``device`` in ``dtype``."""
+        net = cast(self.net, dtype, device)
+        return Codec(net, self.mean.to(device), self.std.to(device))
+
+    def save(self, folder: Path) -> None:
+        """Write diffusers' layout (config.json and safetensors, half precision) into ``folder``."""
+        cast(self.net, torch.float16).save_pretrained(folder)
+        cast(self.net, torch.float32)
+
+    @classmethod
+    def load(cls, folder: Path, mean: Sequence[float], std: Sequence[float]) -> Codec:
+        """Read what :meth:`save` wrote. Raises ModelError where parts are missing or misfit."""
+        try:
+            net = AutoencoderDC.from_pretrained(
+                folder, local_files_only=True, low_cpu_mem_usage=False, torch_dtype=torch.float32
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ModelError(f"the codec in {folder} cannot be loaded: {error}") from error
+        if not len(mean) == len(std) == net.config["latent_channels"]:
+            raise ModelError(
+                f"the codec in {folder} has {net.config['latent_channels']} latent channels, "
+                f"but model.toml gives {len(mean)} means and {len(std)} deviations"
+            )
+        net = net.eval().requires_grad_(False)
+        return cls(net, torch.tensor(mean), torch.tensor(std))
+
+
+def to_unit(pixels: torch.Tensor, net: torch.nn.Module) -> torch.Tensor:
+    """uint8 pixels to -1..1 in the precision and on the device of ``net``."""
+    first = next(net.parameters())
+    return pixels.to(device=first.device, dtype=first.dtype) / 127.5 - 1

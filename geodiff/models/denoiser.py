@@ -1,0 +1,145 @@
+"""The denoising network: a diffusers UNet that sees an embedding field and the pixel size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from geodiff.errors import ModelError
+from geodiff.models.casting import cast
+from geodiff.models.torchvision_shim import ensure_torchvision
+
+ensure_torchvision()
+from diffusers import ConfigMixin, ModelMixin, UNet2DModel  # noqa: E402  (needs the shim first)
+from diffusers.configuration_utils import register_to_config  # noqa: E402
+
+REFERENCE_GSD = 0.6
+"""Metres per pixel at which the pixel-size input is zero."""
+
+
+class FieldUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Velocity of a rectified flow under a dense embedding field.
+
+    The field enters twice: projected to a few channels beside the latents (where things are), and
+    averaged over the window into the adaptive group norms (what the place is like). The pixel size
+    enters the norms as log2(gsd / 0.6). A learned null vector stands for "no embedding".
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        channels: int = 4,
+        dim: int = 64,
+        widths: Sequence[int] = (64, 128, 192),
+        layers: int = 2,
+        field_channels: int = 16,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        deep = len(widths) - 1
+        self.unet = UNet2DModel(
+            in_channels=channels + field_channels,
+            out_channels=channels,
+            block_out_channels=tuple(widths),
+            layers_per_block=layers,
+            down_block_types=("DownBlock2D",) * deep + ("AttnDownBlock2D",),
+            up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * deep,
+            attention_head_dim=32,
+            norm_num_groups=16,
+            resnet_time_scale_shift="scale_shift",
+            class_embed_type="identity",
+            dropout=dropout,
+        )
+        width = 4 * widths[0]
+        self.null = nn.Parameter(torch.zeros(dim))
+        self.project = nn.Sequential(
+            nn.Conv2d(dim, 2 * field_channels, 1),
+            nn.SiLU(),
+            nn.Conv2d(2 * field_channels, field_channels, 1),
+        )
+        self.pooled = nn.Sequential(nn.Linear(dim, width), nn.SiLU(), nn.Linear(width, width))
+        self.scale = nn.Sequential(nn.Linear(1, 64), nn.SiLU(), nn.Linear(64, width))
+        for parameter in (*self.pooled[-1].parameters(), *self.scale[-1].parameters()):
+            nn.init.zeros_(parameter)
+
+    def forward(
+        self,
+        noisy: torch.Tensor,
+        time: torch.Tensor,
+        field: torch.Tensor,
+        gsd: torch.Tensor,
+        known: torch.Tensor,
+    ) -> torch.Tensor:
+        """Velocity noise - clean, (batch, channel, row, col).
+
+        ``noisy`` (batch, channel, row, col), ``time`` (batch,) in 0..1, ``field`` (batch, dim, row,
+        col) of unit vectors, ``gsd`` (batch,) in metres per pixel, ``known`` (batch,) bool: where
+        False the field is replaced by the learned null.
+        """
+        mask = known[:, None, None, None].to(field.dtype)
+        # Times sqrt(dim), so that entries of a unit vector have about unit variance.
+        field = mask * field * field.shape[1] ** 0.5 + (1 - mask) * self.null[:, None, None]
+        size = torch.log2(gsd.float() / REFERENCE_GSD)[:, None]
+        vector = self.pooled(field.mean((2, 3))) + self.scale(size)
+        inputs = torch.cat([noisy, self.project(field).to(noisy.dtype)], dim=1)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        velocity: torch.Tensor = self.unet(inputs, time * 1000, class_labels=vector).sample
+        return velocity
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """A trained network with the precision it runs in."""
+
+    net: FieldUNet
+    bf16: bool = True
+
+    def velocity(
+        self, noisy: torch.Tensor, time: torch.Tensor, field: torch.Tensor | None, gsd: float
+    ) -> torch.Tensor:
+        """float32 velocity of a batch of windows (batch, channel, row, col).
+
+        ``time`` is (batch,) in 0..1; ``field`` is (batch, dim, row, col), or None for the
+        unconditional prediction.
+        """
+        first = next(self.net.parameters())
+        n, _, rows, cols = noisy.shape
+        known = torch.full((n,), field is not None, device=first.device)
+        if field is None:
+            field = torch.zeros(n, self.net.config["dim"], rows, cols)
+        with torch.autocast(first.device.type, torch.bfloat16, enabled=self.bf16):
+            out = self.net(
+                noisy.to(first.device),
+                time.to(first.device),
+                field.to(first.device),
+                torch.full((n,), gsd, device=first.device),
+                known,
+            )
+        velocity: torch.Tensor = out.float().to(noisy.device)
+        return velocity
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(p.numel() for p in self.net.parameters())
+
+    def save(self, folder: Path) -> None:
+        """Write diffusers' layout (config.json and safetensors, half precision) into ``folder``."""
+        cast(self.net, torch.float16).save_pretrained(folder)
+        cast(self.net, torch.float32)
+
+    @classmethod
+    def load(cls, folder: Path, bf16: bool = True) -> Denoiser:
+        """Read what :meth:`save` wrote. Raises ModelError where parts are missing or misfit."""
+        try:
+            net = FieldUNet.from_pretrained(
+                folder, local_files_only=True, low_cpu_mem_usage=False, torch_dtype=torch.float32
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ModelError(f"the denoiser in {folder} cannot be loaded: {error}") from error
+        net = net.eval().requires_grad_(False)
+        return cls(cast(net, channels_last=True), bf16)

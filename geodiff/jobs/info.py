@@ -7,8 +7,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import geodiff
 from geodiff.errors import ModelError
+from geodiff.geo.provenance import software_version
 
 PACKAGES = (
     *("torch", "diffusers", "timm", "safetensors", "numpy", "rasterio", "rio-cogeo", "odc-geo"),
@@ -49,7 +49,7 @@ def versions() -> dict[str, str]:
     import rasterio
 
     table = {
-        "geodiff": geodiff.__version__,
+        "geodiff": software_version(),
         "Python": sys.version.split()[0],
         "system": platform.platform(),
         "GDAL": rasterio.__gdal_version__,

@@ -1,0 +1,64 @@
+"""`geodiff embed`: a raster -> its embedding grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from geodiff_cli import options
+from geodiff_cli.params import BoxCommand
+from geodiff_cli.progress import Progress
+
+EXAMPLES = options.examples(
+    "geodiff embed photo.tif --out photo.embeddings.tif",
+    "geodiff embed scene16.tif --bands 4,3,2 --scale 0,3000 --out scene.embeddings.tif",
+)
+
+
+@click.command(cls=BoxCommand, epilog=EXAMPLES, short_help="Write the embedding grid of a raster.")
+@click.argument("source")
+@options.out("Embedding grid to write (.tif): one float32 band a feature.")
+@options.model
+@options.bbox
+@options.bbox_crs
+@options.crs("the raster's")
+@options.res("the raster's")
+@options.like
+@options.bands
+@options.scale
+@options.device
+@options.overwrite
+@options.reporting
+@click.pass_context
+def embed(ctx: click.Context, /, as_json: bool, progress: str, **fields: Any) -> None:
+    """Write the embedding grid of the raster SOURCE: one unit vector a cell.
+
+    `geodiff synthesize --embeddings` paints from it, on this computer or another.
+    """
+    with Progress(ctx, progress) as shown:
+        shown.loading()
+        from geodiff.jobs.embed import EmbedRequest, steps
+
+        request = EmbedRequest(**fields)
+        grid = shown.follow(steps(request))
+        shown.done(path=request.out)
+    rows, cols, features = grid.values.shape
+    facts = {
+        "path": request.out,
+        "rows": rows,
+        "cols": cols,
+        "features": features,
+        "valid": int(grid.valid.sum()),
+        "cell_px": grid.cell,
+        "gsd": grid.gsd,
+        "crs": None if grid.grid.crs is None else grid.grid.crs_name,
+        "encoder": grid.encoder,
+    }
+    if as_json:
+        options.print_json(facts)
+    elif not options.is_quiet(ctx):
+        click.echo(
+            f"{request.out}: {rows} x {cols} cells of {grid.cell} px, {facts['valid']} valid, "
+            f"{features} features, {grid.grid.crs_name}, {grid.gsd:.3g} m per pixel"
+        )

@@ -1,0 +1,143 @@
+"""Options that several commands share, and the way results are laid out on stdout."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from geodiff.jobs.request import DEVICES
+from geodiff_cli.errors import VERBOSE, verbose
+from geodiff_cli.params import BANDS, BBOX, RANGE
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PROGRESS = ("auto", "bar", "json", "none")
+
+
+def flag(name: str, callback: Callable[..., None], help: str) -> Callable[[F], F]:
+    """A flag that prints something and stops; never taken from the environment."""
+    return click.option(
+        name,
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        allow_from_autoenv=False,
+        callback=callback,
+        help=help,
+    )
+
+
+def set_verbosity(ctx: click.Context, param: click.Parameter, value: int) -> None:
+    """Remember -v and -q, and open the libraries' logs and warnings as far as asked."""
+    if not value or ctx.resilient_parsing:
+        return
+    level = -1 if param.name == "quiet" else int(value)
+    ctx.meta[VERBOSE] = level
+    if level > 0:
+        warnings.simplefilter("default")
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+        logging.getLogger("geodiff").setLevel(logging.DEBUG if level > 1 else logging.INFO)
+
+
+def verbosity(command: F) -> F:
+    """-v and -q."""
+    shared: dict[str, Any] = {"expose_value": False, "callback": set_verbosity}
+    command = click.option(
+        "-q", "--quiet", is_flag=True, **shared, help="Print nothing but errors."
+    )(command)
+    return click.option(
+        "-v", "--verbose", count=True, **shared,
+        help="Show warnings and logs; -vv also the traceback of an error.",
+    )(command)  # fmt: skip
+
+
+def is_quiet(ctx: click.Context) -> bool:
+    """Whether -q was given."""
+    return verbose(ctx.meta) < 0
+
+
+def reporting(command: F) -> F:
+    """--json, --progress, -v and -q: how a command tells what it does."""
+    command = verbosity(command)
+    command = click.option(
+        "--progress",
+        type=click.Choice(PROGRESS),
+        default="auto",
+        show_default=True,
+        help="Progress on stderr: a bar, JSON lines or nothing; auto is a bar on a terminal.",
+    )(command)
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print the result on stdout as one JSON object."
+    )(command)
+
+
+def out(help: str) -> Callable[[F], F]:
+    """--out, -o, --output."""
+    return click.option("-o", "--out", "--output", "out", required=True, metavar="FILE", help=help)
+
+
+model = click.option(
+    "--model", metavar="DIR", help="Model directory.  [default: the model in the package]"
+)
+bbox = click.option(
+    "--bbox",
+    type=BBOX,
+    help="West, south, east, north in --bbox-crs; commas or spaces between them.",
+)
+bbox_crs = click.option(
+    "--bbox-crs",
+    default="EPSG:4326",
+    show_default=True,
+    metavar="CRS",
+    help="CRS of --bbox: an EPSG code or WKT.",
+)
+like = click.option(
+    "--like", metavar="FILE", help="Raster whose CRS, transform and size the output takes exactly."
+)
+bands = click.option(
+    "--bands", type=BANDS, help="Red, green and blue band of the raster, from 1.  [default: 1,2,3]"
+)
+scale = click.option(
+    "--scale", type=RANGE, help="Values of the raster that become 0 and 255; 16 bit needs it."
+)
+device = click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default="auto",
+    show_default=True,
+    help="Where the networks run; auto takes a GPU if there is one.",
+)
+overwrite = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+
+
+def crs(default: str) -> Callable[[F], F]:
+    """--crs, --dst-crs."""
+    text = f"CRS of the output: an EPSG code or WKT; needs --bbox.  [default: {default}]"
+    return click.option("--crs", "--dst-crs", "crs", metavar="CRS", help=text)
+
+
+def res(default: str) -> Callable[[F], F]:
+    """--res."""
+    text = f"Pixel size in units of the output CRS; needs --bbox.  [default: {default}]"
+    return click.option("--res", type=float, metavar="SIZE", help=text)
+
+
+def examples(*lines: str) -> str:
+    """An epilog of command lines that click leaves as they are."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def aligned(table: Mapping[str, object]) -> str:
+    """Two columns: the keys, and the values one below the other."""
+    width = max(map(len, table), default=0)
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in table.items())
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object on one line of stdout."""
+    click.echo(json.dumps(value, allow_nan=False))

@@ -1,0 +1,73 @@
+"""Option values of more than one number: boxes, bands and value ranges."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NoReturn
+
+import click
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click only
+    """``count`` numbers between commas or spaces, with or without brackets around them."""
+
+    def __init__(self, metavar: str, count: int, kind: type[int] | type[float]) -> None:
+        self.name, self.count, self.kind = metavar, count, kind
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """How the value is written in the help."""
+        return self.name
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        """A tuple of ``count`` numbers; click.BadParameter for anything else."""
+        if isinstance(value, tuple):
+            return value
+        words = str(value).strip(" []()").replace(",", " ").split()
+        try:
+            numbers = tuple(self.kind(word) for word in words)
+        except ValueError:
+            self.refuse(value, param, ctx)
+        if len(numbers) != self.count:
+            self.refuse(value, param, ctx)
+        return numbers
+
+    def refuse(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> NoReturn:
+        """Say what was expected."""
+        kind = "whole numbers" if self.kind is int else "numbers"
+        self.fail(f"{value!r} is not {self.count} {kind}: give {self.name}", param, ctx)
+
+
+BBOX = Numbers("W,S,E,N", 4, float)
+BANDS = Numbers("R,G,B", 3, int)
+RANGE = Numbers("LO,HI", 2, float)
+
+
+class BoxCommand(click.Command):
+    """A command whose --bbox also takes its four numbers as four words, as other tools do."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Join the numbers behind --bbox into one word, then parse."""
+        return super().parse_args(ctx, join_box(args))
+
+
+def join_box(args: list[str]) -> list[str]:
+    """``--bbox 1 2 3 4`` becomes ``--bbox "1 2 3 4"``; everything else stays as it is."""
+    for start, word in enumerate(args):
+        if word == "--":
+            break
+        if word != "--bbox":
+            continue
+        box: list[str] = []
+        for part in args[start + 1 : start + 5]:
+            if not all(_NUMBER.fullmatch(n) for n in part.strip("[](),").split(",")):
+                break
+            box.append(part)
+        if len(box) > 1 and sum(part.strip("[](),").count(",") + 1 for part in box) == 4:
+            return [*args[: start + 1], " ".join(box), *args[start + 1 + len(box) :]]
+    return args

@@ -1,0 +1,169 @@
+"""`geodiff synthesize`: a box and something to go by -> a mosaic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from geodiff.jobs.request import FILLS, MODES, PRECISIONS, SynthesizeRequest
+from geodiff_cli import options
+from geodiff_cli.lazy import command_line
+from geodiff_cli.params import BoxCommand
+from geodiff_cli.progress import Progress
+
+if TYPE_CHECKING:
+    from geodiff.jobs.plan import Plan
+    from geodiff.jobs.synthesize import Result
+
+PROFILES = ("zstd", "deflate", "lzw", "jpeg", "webp")
+
+EXAMPLES = options.examples(
+    "geodiff synthesize --bbox -117.76,34.09,-117.75,34.098 --res 0.6 --out mosaic.tif",
+    "geodiff synthesize --reference photo.tif --seed 7 --out twin.tif --preview twin.png",
+)
+
+
+@click.command(cls=BoxCommand, epilog=EXAMPLES, short_help="Write a synthetic mosaic.")
+@options.out("Cloud-Optimized GeoTIFF to write (.tif); a STAC item of the same name joins it.")
+@options.model
+@options.bbox
+@options.bbox_crs
+@options.crs("the source's, else the UTM zone of the box")
+@options.res("the source's, else the model's")
+@options.like
+@click.option("--reference", metavar="FILE", help="Raster to go by; alone, its grid is kept.")
+@options.bands
+@options.scale
+@click.option("--embeddings", metavar="FILE", help="Grid of `geodiff embed` to go by instead.")
+@click.option(
+    "--fill",
+    type=click.Choice(FILLS),
+    default="nearest",
+    show_default=True,
+    help="Where the source has no data: its nearest cell, or stop.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Any whole number; it picks the mosaic.",
+)
+@click.option(
+    "--prior-seed", type=int, help="Seed of the layout alone, without a source.  [default: --seed]"
+)
+@click.option(
+    "--mode",
+    type=click.Choice(MODES),
+    default="balanced",
+    show_default=True,
+    help="How densely windows overlap: quality takes about twice the time.",
+)
+@click.option("--steps", type=int, metavar="N", help="Solver steps.  [default: the mode's]")
+@click.option(
+    "--guidance", type=float, metavar="SCALE",
+    help="How strictly to follow the source; 1 is plain.  [default: the model's]",
+)  # fmt: skip
+@click.option(
+    "--batch", type=int, default=8, show_default=True, metavar="N", help="Windows a network call."
+)
+@options.device
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    show_default=True,
+    help="Of the network; auto takes bf16 where the hardware has it.",
+)
+@options.overwrite
+@click.option(
+    "-p", "--cog-profile", type=click.Choice(PROFILES), default="zstd", show_default=True,
+    help="Compression of the output; jpeg and webp lose detail.",
+)  # fmt: skip
+@click.option(
+    "--co", multiple=True, metavar="NAME=VALUE", help="Option of GDAL's COG driver; repeatable."
+)
+@click.option("--preview", metavar="FILE", help="PNG quick look of up to 1024 px to write as well.")
+@click.option("--dry-run", is_flag=True, help="Print grid, work, time and memory; write nothing.")
+@options.reporting
+@click.pass_context
+def synthesize(
+    ctx: click.Context, /, dry_run: bool, as_json: bool, progress: str, **fields: Any
+) -> None:
+    """Write a synthetic aerial mosaic as a Cloud-Optimized GeoTIFF.
+
+    It goes by a --reference raster, by saved --embeddings, or by the model's own prior when
+    neither is given. The pixels depend on seed, model, source and place alone.
+    """
+    request = SynthesizeRequest(**fields, command=command_line(ctx.meta))
+    if dry_run:
+        from geodiff.jobs.synthesize import plan as job
+
+        plan = job(request)
+        if as_json:
+            options.print_json(plan.as_dict())
+        else:
+            click.echo(plan_table(plan, request.out))
+        return
+    with Progress(ctx, progress) as shown:
+        shown.loading()
+        from geodiff.jobs.synthesize import steps
+
+        result = shown.follow(steps(request))
+        shown.done(path=result.path)
+    for note in result.plan.notes if not options.is_quiet(ctx) else ():
+        click.echo(f"Note: {note}", err=True)
+    if as_json:
+        options.print_json(result.as_dict())
+    elif not options.is_quiet(ctx):
+        click.echo(summary(result))
+
+
+def plan_table(plan: Plan, out: str) -> str:
+    """What --dry-run prints."""
+    height, width = plan.grid.window.shape
+    affine = plan.grid.geobox.affine
+    bounds = plan.grid.bounds_lonlat()
+    rows: dict[str, object] = {
+        "output": out,
+        "size": f"{width} x {height} px ({width * height / 1e6:.2f} megapixels)",
+        "CRS": plan.grid.crs_name,
+        "transform": ", ".join(f"{value:.12g}" for value in affine[:6]),
+        "ground sample": f"{plan.gsd:.3g} m per pixel",
+    }
+    if bounds is not None:
+        rows["longitude"] = f"{bounds[0]:.6f} to {bounds[2]:.6f}"
+        rows["latitude"] = f"{bounds[1]:.6f} to {bounds[3]:.6f}"
+    covered = "" if plan.coverage is None else f", covers {plan.coverage:.1%}"
+    rows |= {
+        "goes by": f"{plan.source}{covered}",
+        "model": plan.model,
+        "steps": plan.sampling.steps,
+        "evaluations": f"{plan.evaluations} of one window",
+        "time": f"about {duration(plan.seconds)}",
+        "memory": f"about {plan.memory_mb:.0f} MB",
+        "disk": f"up to {plan.disk_mb:.0f} MB while it runs",
+    }
+    rows |= {f"note {number}": note for number, note in enumerate(plan.notes, start=1)}
+    return options.aligned(rows)
+
+
+def summary(result: Result) -> str:
+    """One line about a finished mosaic."""
+    plan = result.plan
+    height, width = plan.grid.window.shape
+    return (
+        f"{result.path}: {width} x {height} px, {plan.grid.crs_name}, "
+        f"seed {result.provenance.seed}, model {plan.model}, "
+        f"{plan.evaluations} evaluations, {duration(result.seconds)}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds below two minutes, else minutes or hours."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,80 @@
+"""`geodiff train codec|encoder|denoiser|prior`: a configuration -> a trained part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+import click
+
+from geodiff.steps import Step
+from geodiff_cli import options
+from geodiff_cli.errors import STOPPED
+from geodiff_cli.options import F
+from geodiff_cli.progress import Progress, draining
+
+PARTS = {
+    "codec": "Pixels to latents and back; train it first.",
+    "encoder": "Pixels of a cell to an embedding; needs no other part.",
+    "denoiser": "Noise to latents under embeddings; needs codec and encoder.",
+    "prior": "Embeddings from nothing; needs the encoder.",
+}
+"""Name of a part -> what it does. Its job is geodiff.jobs.train_NAME, its config NameConfig."""
+
+
+@click.group(short_help="Train a codec, an encoder, a denoiser or a prior.")
+def train() -> None:
+    """Train one part of a model from a TOML file; `geodiff assemble` joins the parts.
+
+    A run that was stopped goes on from its last checkpoint when the command is given again.
+    """
+
+
+def amount(part: str) -> Callable[[F], F]:
+    """How much to train: the option --steps, or --blocks of a prior."""
+    name, what = (
+        ("--blocks", "Patches in its atlas") if part == "prior" else ("--steps", "Steps in all")
+    )
+    return click.option(name, type=int, metavar="N", help=f"{what}.  [default: the file's]")
+
+
+def part_command(part: str, purpose: str) -> click.Command:
+    """The command that trains one part."""
+
+    @click.command(
+        part,
+        help=f"Train a {part}. {purpose}",
+        short_help=purpose,
+        epilog=options.examples(
+            f"geodiff train {part} {part}.toml",
+            f"geodiff train {part} {part}.toml --run runs/{part}-2",
+        ),
+    )
+    @click.argument("config", metavar="CONFIG.toml")
+    @click.option("--run", metavar="DIR", help="Folder of checkpoints.  [default: the file's]")
+    @amount(part)
+    @options.reporting
+    @click.pass_context
+    def command(
+        ctx: click.Context, /, config: str, as_json: bool, progress: str, **overrides: Any
+    ) -> None:
+        kind = getattr(import_module("geodiff.jobs.config"), f"{part.title()}Config")
+        settings = import_module("geodiff.jobs.config").load_config(kind, config, **overrides)
+        ctx.meta[STOPPED] = f"the same command goes on from the checkpoint in {settings.run}"
+        with Progress(ctx, progress) as shown:
+            shown.loading()
+            module = import_module(f"geodiff.jobs.train_{part}")
+            job: Callable[[Any], Iterator[Step]] = getattr(module, f"train_{part}")
+            shown.follow(draining(job(settings)))
+            shown.done(path=settings.run)
+        if as_json:
+            options.print_json({"part": part, "run": settings.run})
+        elif not options.is_quiet(ctx):
+            click.echo(f"{settings.run}: {part} trained")
+
+    return command
+
+
+for _part, _purpose in PARTS.items():
+    train.add_command(part_command(_part, _purpose))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from geodiff.errors import ModelError, OutputError
+from geodiff.errors import DataError, ModelError, OutputError
 from geodiff.models.bundle import PARTS, Model
 
 
@@ -39,6 +40,10 @@ def assemble(request: AssembleRequest) -> Model:
     out = Path(request.out)
     if out.exists() and not request.overwrite:
         raise OutputError(f"{out} exists: give --overwrite to replace it, or another name")
+    if out.exists() and not (out / "model.toml").is_file():
+        raise OutputError(f"{out} is no model directory, so it is not replaced: give another name")
+    if request.card and not Path(request.card).is_file():
+        raise DataError(f"the model card {request.card} does not exist")
     building = out.with_name(f".{out.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     try:
@@ -75,6 +80,5 @@ def facts(request: AssembleRequest) -> str:
 
 
 def quoted(text: str) -> str:
-    """A TOML basic string."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
+    """A TOML basic string; JSON escapes the same characters, except for the delete character."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from geodiff.errors import ModelError, UsageError
+from geodiff.geo.boxes import check_box, parse_crs, project_box, utm_crs
 from geodiff.geo.cog import check_options, check_output, check_target
 from geodiff.geo.grid import box_grid, raster_grid
 from geodiff.jobs.request import SynthesizeRequest
-
-TRIAL = 1e-3
-"""A pixel size small enough for any CRS, to try a box whose resolution is not known yet."""
 
 
 def check_request(request: SynthesizeRequest) -> None:
@@ -24,7 +22,19 @@ def check_request(request: SynthesizeRequest) -> None:
     if request.model is not None and not Path(request.model).is_dir():
         raise ModelError(f"the model directory {request.model} does not exist")
     if request.bbox is not None:
-        box_grid(request.bbox, request.bbox_crs, request.crs, request.res or TRIAL)
+        check_place(request)
     for path in (request.reference, request.like):
         if path is not None:
             raster_grid(path)
+
+
+def check_place(request: SynthesizeRequest) -> None:
+    """Raises UsageError for a box that makes no grid, even if its resolution is not known yet."""
+    assert request.bbox is not None
+    if request.res is not None:
+        box_grid(request.bbox, request.bbox_crs, request.crs, request.res)
+        return
+    source = parse_crs(request.bbox_crs)
+    box = check_box(request.bbox, source)
+    target = utm_crs(box, source) if request.crs is None else parse_crs(request.crs)
+    project_box(box, source, target)

@@ -6,7 +6,8 @@ import dataclasses
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from geodiff.errors import UsageError
 
@@ -53,8 +54,15 @@ class RunConfig:
             raise UsageError("datasets is empty: name at least one folder of `geodiff prepare`")
         if self.weights and len(self.weights) != len(self.datasets):
             raise UsageError(f"{len(self.weights)} weights for {len(self.datasets)} datasets")
+        if self.weights and not (min(self.weights) >= 0 < sum(self.weights)):
+            raise UsageError(f"weights {self.weights} must not be negative, nor all zero")
         if min(self.steps, self.batch, self.save_every, self.log_every) < 1:
             raise UsageError("steps, batch, save_every and log_every must be at least 1")
+        if not (self.learning_rate > 0 and 0 <= self.decay <= 1 and 0 <= self.ema < 1):
+            raise UsageError(
+                f"learning_rate {self.learning_rate} must be above 0, decay {self.decay} in 0..1 "
+                f"and ema {self.ema} in 0..1, below 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,12 @@ class CodecConfig(RunConfig):
     freeze_encoder: bool = False  # train the decoder alone, so that latents stay as they are
     start_from: str | None = None  # a codec folder to go on from; None starts afresh
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        factor = 2 ** (len(self.widths) - 1)
+        if self.crop < factor or self.crop % factor:
+            raise UsageError(f"crop {self.crop} must be a multiple of the codec's factor {factor}")
+
 
 @dataclass(frozen=True)
 class EncoderConfig(RunConfig):
@@ -89,6 +103,14 @@ class EncoderConfig(RunConfig):
     variance: float = 25.0
     covariance: float = 1.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch < 2 or self.cell < 1 or self.dim < 1 or self.shift < 0:
+            raise UsageError(
+                f"batch {self.batch} must be at least 2, cell {self.cell} and dim {self.dim} at "
+                f"least 1 and shift {self.shift} at least 0"
+            )
+
 
 @dataclass(frozen=True)
 class DenoiserConfig(RunConfig):
@@ -102,11 +124,24 @@ class DenoiserConfig(RunConfig):
     widths: tuple[int, ...] = (64, 128, 192)  # channels of the UNet's levels
     layers: int = 2  # residual blocks a level
     field_channels: int = 16  # channels the embedding field is projected to before the UNet
-    orientations: int = 4  # of the 8 flips and quarter turns, how many are encoded and cached
+    # Of the 8 flips and quarter turns, how many are encoded: one number, or one a dataset
+    orientations: tuple[int, ...] = (4,)
     null: float = 0.1  # share of samples trained without embeddings, for guidance
     embedding_noise: float = 0.05  # noise added to the cells' vectors before they are normalised
     dropout: float = 0.0
     start_from: str | None = None  # a denoiser folder to go on from (its EMA weights)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.codec and self.encoder):
+            raise UsageError("a denoiser needs a trained codec and encoder: name their folders")
+        if len(self.orientations) not in (1, len(self.datasets)):
+            raise UsageError(
+                f"{len(self.orientations)} orientations for {len(self.datasets)} datasets: give "
+                "one number, or one a dataset"
+            )
+        if not all(1 <= turns <= 8 for turns in self.orientations):
+            raise UsageError(f"orientations {self.orientations} must be between 1 and 8")
 
 
 def load_config(kind: type[T], path: str | Path, **overrides: Any) -> T:
@@ -148,15 +183,13 @@ def fill(kind: type[T], table: dict[str, Any], origin: str) -> T:
 
 def _fit(hint: Any, value: Any, where: str) -> Any:
     """Check ``value`` against a field's type; lists become tuples, whole numbers floats."""
-    text = str(hint) if not isinstance(hint, type) else hint.__name__
-    if text.startswith("tuple[") and isinstance(value, list | tuple):
-        inner = str if "str" in text else float if "float" in text else int
-        return tuple(_fit(inner, item, where) for item in value)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is float and number:
+    inner = get_args(hint)
+    if get_origin(hint) is tuple and isinstance(value, list | tuple):
+        return tuple(_fit(inner[0], item, where) for item in value)
+    kinds = inner if isinstance(hint, UnionType) else (hint,)
+    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    fits = {int: number and isinstance(value, int), bool: isinstance(value, bool)}
-    text_fits = isinstance(value, str) or (value is None and "None" in text)
-    if fits.get(hint, "str" in text and text_fits):
+    if type(value) in kinds:
         return value
-    raise UsageError(f"{where} should be {text}, got {value!r}")
+    name = hint.__name__ if isinstance(hint, type) and not inner else str(hint)
+    raise UsageError(f"{where} should be {name}, got {value!r}")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from geodiff.errors import DataError
+from geodiff.errors import DataError, OutputError
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class PatchSet:
         try:
             pixels = np.load(folder / "pixels.npy", mmap_mode="r")
             table = gpd.read_parquet(folder / "patches.parquet")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise DataError(
                 f"{folder} is not a prepared dataset ({error}); make one with `geodiff prepare`"
             ) from error
@@ -50,6 +52,27 @@ class PatchSet:
     def gsd(self) -> float:
         """Metres per pixel of the patches (their median)."""
         return float(self.table["gsd"].median())
+
+
+def write_set(out: Path, pixels: list[NDArray[np.uint8]], table: gpd.GeoDataFrame) -> None:
+    """Write what :meth:`PatchSet.open` reads; a folder that was not finished does not open.
+
+    Raises OutputError where the folder cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        stored = open_memmap(
+            out / "pixels.tmp.npy", "w+", np.uint8, (len(pixels), *pixels[0].shape)
+        )
+        for i, patch in enumerate(pixels):
+            stored[i] = patch
+        stored.flush()
+        table.to_parquet(out / "patches.tmp.parquet")
+        (out / "patches.parquet").unlink(missing_ok=True)
+        os.replace(out / "pixels.tmp.npy", out / "pixels.npy")
+        os.replace(out / "patches.tmp.parquet", out / "patches.parquet")
+    except OSError as error:
+        raise OutputError(f"cannot write the dataset into {out}: {error}") from error
 
 
 def orient(image: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from geodiff.errors import DataError, UsageError
+from geodiff.geo.boxes import parse_crs
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
 from geodiff.geo.raster import Reference
@@ -40,11 +41,12 @@ class EmbedRequest:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.like and (self.bbox or self.crs or self.res):
+        scaled = self.crs is not None or self.res is not None
+        if self.like and (self.bbox or scaled):
             raise UsageError(
                 f"--like {self.like} already fixes the grid: leave out --bbox, --crs and --res"
             )
-        if not self.bbox and (self.crs or self.res):
+        if not self.bbox and scaled:
             raise UsageError("--crs and --res need --bbox; without it the raster's grid is kept")
 
 
@@ -87,11 +89,9 @@ def reference_grid(
             f"{path} has no CRS, so a box on the map cannot be found in it: leave out --bbox "
             "(the mosaic then keeps the raster's pixel grid) or give the raster a CRS"
         )
-    if crs is not None and res is None:
-        same = box_grid(bbox, bbox_crs, crs, 1.0).crs == own.crs
-        if not same:
-            raise UsageError(f"--crs {crs} differs from the CRS of {path}: give --res as well")
-    pixel = abs(own.geobox.affine.a) if res is None else res
+    if crs is not None and res is None and parse_crs(crs) != own.crs:
+        raise UsageError(f"--crs {crs} differs from the CRS of {path}: give --res as well")
+    pixel = own.geobox.affine.a if res is None else res
     return box_grid(bbox, bbox_crs, crs or str(own.crs), snap(pixel))
 
 
@@ -116,17 +116,26 @@ def embed_steps(
         share = mask.reshape(cell, width, cell).mean((0, 2))
         valid[row] = share >= LEAST_VALID
         if valid[row].any():
-            patches = np.moveaxis(mend(pixels, mask).reshape(3, cell, width, cell), 2, 0)
-            chosen = np.ascontiguousarray(patches[valid[row]])
-            values[row, valid[row]] = model.encoder.embed(torch.from_numpy(chosen)).numpy()
+            patches = np.moveaxis(pixels.reshape(3, cell, width, cell), 2, 0)
+            masks = np.moveaxis(mask.reshape(cell, width, cell), 1, 0)
+            chosen = torch.from_numpy(mend(patches[valid[row]], masks[valid[row]]))
+            values[row, valid[row]] = model.encoder.embed(chosen).numpy()
         yield Step("embed", row + 1, height)
+    if not valid.any():
+        raise DataError(
+            f"{reference.path} covers less than half of every cell of the grid: choose a box "
+            "within it, and check the CRS of the box"
+        )
     gsd = grid.gsd or model.gsd
     return EmbeddingGrid(values, valid, cells, cell, gsd, model.encoder.fingerprint)
 
 
-def mend(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Pixels (3, row, col) with the invalid ones set to the mean of the valid ones of the strip."""
-    if mask.all():
-        return pixels
-    mean = pixels[:, mask].mean(1) if mask.any() else np.zeros(3)
-    return np.where(mask, pixels, mean[:, None, None]).astype(np.uint8)
+def mend(patches: NDArray[np.uint8], masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Patches (n, 3, row, col) with invalid pixels set to the mean of their own valid ones.
+
+    ``masks`` (n, row, col) tells the valid ones, at least one a patch. A cell is mended from itself
+    alone, so that its embedding does not depend on how much of the raster was asked for.
+    """
+    inside = masks[:, None]
+    mean = (patches * inside).sum((2, 3)) / inside.sum((2, 3))
+    return np.where(inside, patches, np.rint(mean)[:, :, None, None]).astype(np.uint8)

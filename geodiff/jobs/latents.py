@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from geodiff.errors import DataError
 from geodiff.geo.slerp import slerp
 from geodiff.jobs.dataset import PatchSet, orient
 from geodiff.models.codec import Codec
 from geodiff.models.encoder import Encoder
 from geodiff.steps import Step
+
+ENCODED_AT_ONCE = 8
+"""Patches that go through codec and encoder together."""
 
 
 @dataclass(frozen=True)
@@ -43,34 +48,52 @@ def encode_set(
     """Encode a patch set into ``cache``; yields progress, does nothing if it is there already.
 
     Embeddings are computed on the turned pixels, so they are never stale. Which of the eight
-    orientations a patch gets depends on its row number. ``key`` names codec and encoder.
+    orientations a patch gets depends on its row number. ``key`` names codec and encoder. Raises
+    DataError unless patches are square, of whole cells and whole latents.
     """
-    target = cache / f"{patches.path.name}-{key}-{orientations}.npz"
+    target = cache_file(patches, orientations, cache, key)
     if target.exists():
         return
     count, height, width = patches.pixels.shape[:3]
     f, cell = codec.factor, encoder.cell
+    if height != width or height % cell or cell % f:
+        raise DataError(
+            f"{patches.path} has patches of {height} x {width} px: they must be square, a multiple "
+            f"of the encoder's cell of {cell} px, and that one of the codec's factor {f}"
+        )
     latents = np.empty((count, orientations, codec.channels, height // f, width // f), np.float16)
     cells = np.empty((count, orientations, height // cell, width // cell, encoder.dim), np.float16)
-    for row in range(count):
-        turns = [(row * 3 + k * 5) % 8 for k in range(orientations)]
-        image = np.array(patches.pixels[row])
-        turned = np.stack([np.ascontiguousarray(orient(image, turn)) for turn in turns])
-        pixels = torch.from_numpy(turned).permute(0, 3, 1, 2)
+    for first in range(0, count, ENCODED_AT_ONCE):
+        rows = range(first, min(first + ENCODED_AT_ONCE, count))
+        turned = [
+            orient(np.array(patches.pixels[row]), (row * 3 + k * 5) % 8)
+            for row in rows
+            for k in range(orientations)
+        ]
+        pixels = torch.from_numpy(np.stack(turned)).permute(0, 3, 1, 2)
         with torch.autocast("cpu", torch.bfloat16):
-            latents[row] = codec.encode(pixels).numpy()
-        cells[row] = embed_cells(pixels, encoder)
-        if row % 50 == 49 or row == count - 1:
-            yield Step(f"encode {patches.path.name}", row + 1, count)
+            z = codec.encode(pixels.contiguous(memory_format=torch.channels_last)).numpy()
+            e = embed_cells(pixels, encoder)
+        latents[first : rows.stop] = z.reshape(len(rows), orientations, *z.shape[1:])
+        cells[first : rows.stop] = e.reshape(len(rows), orientations, *e.shape[1:])
+        yield Step(f"encode {patches.path.name}", rows.stop, count)
     cache.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(".tmp.npz")
     np.savez(temporary, latents=latents, cells=cells)
     temporary.replace(target)
 
 
+def cache_file(patches: PatchSet, orientations: int, cache: Path, key: str) -> Path:
+    """Where the encoded patches lie: another name for other pixels, networks or orientations."""
+    digest = hashlib.blake2b(digest_size=6)
+    for patch in patches.pixels:
+        digest.update(patch.tobytes())
+    return cache / f"{patches.path.name}-{digest.hexdigest()}-{key}-{orientations}.npz"
+
+
 def open_set(patches: PatchSet, orientations: int, cache: Path, key: str) -> LatentSet:
     """Read what :func:`encode_set` wrote."""
-    stored = np.load(cache / f"{patches.path.name}-{key}-{orientations}.npz")
+    stored = np.load(cache_file(patches, orientations, cache, key))
     return LatentSet(
         stored["latents"],
         stored["cells"],

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from pyproj import Transformer
 
 from geodiff.errors import DataError, UsageError
-from geodiff.geo.cog import check_options, check_output, check_target
+from geodiff.geo.boxes import parse_crs
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
 from geodiff.geo.raster import Reference
@@ -40,6 +41,7 @@ class Plan:
     disk_mb: float  # working file, uncompressed upper bound
     model: str
     notes: tuple[str, ...]
+    factor: int = 8  # pixels a latent
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready facts."""
@@ -57,8 +59,8 @@ class Plan:
             "source": self.source,
             "coverage": self.coverage,
             "model": self.model,
-            "window_px": self.sampling.size * 8,
-            "stride_px": self.sampling.stride * 8,
+            "window_px": self.sampling.size * self.factor,
+            "stride_px": self.sampling.stride * self.factor,
             "steps": self.sampling.steps,
             "guidance": self.sampling.guidance,
             "evaluations": self.evaluations,
@@ -67,18 +69,6 @@ class Plan:
             "disk_mb": round(self.disk_mb, 1),
             "notes": list(self.notes),
         }
-
-
-def check_request(request: SynthesizeRequest) -> None:
-    """Everything that can be refused before a model is loaded."""
-    check_output(request.out, request.overwrite, request.sources)
-    check_options(request.cog_profile, request.co)
-    if request.preview:
-        if Path(request.preview).suffix.lower() != ".png":
-            raise UsageError(f"the preview {request.preview} does not end in .png")
-        check_target(Path(request.preview), request.overwrite, request.sources)
-    if request.model is not None and not Path(request.model).is_dir():
-        raise DataError(f"the model directory {request.model} does not exist")
 
 
 def target_grid(request: SynthesizeRequest, model: Model) -> PixelGrid:
@@ -102,14 +92,13 @@ def default_res(request: SynthesizeRequest, model: Model) -> float:
     assert request.bbox is not None
     if request.crs is None:
         return model.gsd
-    trial = box_grid(request.bbox, request.bbox_crs, request.crs, 1e-5)
-    if trial.crs is not None and trial.crs.proj.is_geographic:
+    crs = parse_crs(request.crs).proj
+    if crs.is_geographic:
         raise UsageError(
             f"--crs {request.crs} counts in degrees: give --res in degrees as well, "
             f"for example --res {model.gsd / 111_320:.7f}"
         )
-    unit = trial.crs.proj.axis_info[0].unit_conversion_factor if trial.crs is not None else 1.0
-    return float(model.gsd / unit)
+    return float(model.gsd / crs.axis_info[0].unit_conversion_factor)
 
 
 def grid_of_embeddings(request: SynthesizeRequest, saved: EmbeddingGrid) -> PixelGrid:
@@ -122,9 +111,13 @@ def grid_of_embeddings(request: SynthesizeRequest, saved: EmbeddingGrid) -> Pixe
             raise UsageError(
                 f"{request.embeddings} has no CRS, so a box cannot be found in it: leave out --bbox"
             )
-        return box_grid(
-            request.bbox, request.bbox_crs, request.crs or str(own.crs), request.res or snap(pixel)
-        )
+        if request.crs is not None and request.res is None and parse_crs(request.crs) != own.crs:
+            raise UsageError(
+                f"--crs {request.crs} differs from the CRS of {request.embeddings}: give --res as "
+                "well"
+            )
+        res = snap(pixel) if request.res is None else request.res
+        return box_grid(request.bbox, request.bbox_crs, request.crs or str(own.crs), res)
     return own.pixel_grid(saved.cell)
 
 
@@ -153,6 +146,7 @@ def make_plan(
         disk_mb=2 * 3 * height * width / 1e6,
         model=model.name,
         notes=tuple(notes(model, grid, gsd)),
+        factor=model.codec.factor,
     )
 
 
@@ -185,18 +179,55 @@ def seconds_per_window(model: Model, sampling: Sampling) -> float:
 
 
 def open_reference(request: SynthesizeRequest, grid: PixelGrid) -> tuple[Reference, float]:
-    """The reference and how much of the grid it covers. Raises DataError for none of it."""
+    """The reference and how much of the grid it covers. Raises DataError as check_coverage."""
     assert request.reference is not None
     reference = Reference.open(request.reference, request.bands, request.scale)
     coverage = reference.coverage(grid)
+    check_coverage(request, request.reference, coverage)
+    return reference, coverage
+
+
+def open_embeddings(
+    request: SynthesizeRequest, model: Model, grid: PixelGrid
+) -> tuple[EmbeddingGrid, float]:
+    """The saved embeddings and how much of the grid they cover; errors as ``open_reference``."""
+    assert request.embeddings is not None
+    saved = EmbeddingGrid.open(request.embeddings)
+    if saved.encoder != model.encoder.fingerprint:
+        raise DataError(
+            f"{request.embeddings} was made by the encoder {saved.encoder}, the model "
+            f"{model.name} has {model.encoder.fingerprint}: embed again with this model"
+        )
+    coverage = embedded_share(saved, grid)
+    check_coverage(request, request.embeddings, coverage)
+    return saved, coverage
+
+
+def embedded_share(saved: EmbeddingGrid, grid: PixelGrid) -> float:
+    """Share (0..1) of ``grid`` that lies on valid cells, from at most 256 x 256 samples."""
+    rows, cols = (
+        first + (np.arange(n := min(side, 256)) + 0.5) * side / n
+        for first, side in zip((grid.row, grid.col), grid.window.shape, strict=True)
+    )
+    x, y = grid.xys(*np.meshgrid(rows, cols, indexing="ij"))
+    if grid.crs is not None and saved.grid.crs is not None and grid.crs != saved.grid.crs:
+        x, y = Transformer.from_crs(grid.crs.proj, saved.grid.crs.proj, always_xy=True).transform(
+            x, y
+        )
+    affine, (height, width) = saved.grid.geobox.affine, saved.valid.shape
+    row, col = (y - affine.f) / affine.e, (x - affine.c) / affine.a
+    inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
+    return float(saved.valid[row[inside].astype(int), col[inside].astype(int)].sum() / inside.size)
+
+
+def check_coverage(request: SynthesizeRequest, source: str, coverage: float) -> None:
+    """Raises DataError for a source that covers none of the mosaic, or not all with fill=stop."""
     if coverage == 0:
         raise DataError(
-            f"{request.reference} covers nothing of the box: check --bbox and --bbox-crs, "
-            "or leave out --reference"
+            f"{source} covers nothing of the box: check --bbox and --bbox-crs, or leave it out"
         )
     if coverage < 1 - 1e-9 and request.fill == "stop":
         raise DataError(
-            f"{request.reference} covers {coverage:.1%} of the mosaic: give --fill nearest to take "
+            f"{source} covers {coverage:.1%} of the mosaic: give --fill nearest to take "
             "the nearest valid cell for the rest, or a smaller box"
         )
-    return reference, coverage

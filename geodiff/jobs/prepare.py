@@ -6,7 +6,6 @@ import csv
 import glob
 import hashlib
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +13,15 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import rasterio
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from pyproj import Transformer
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
-from shapely import Polygon, box
-from shapely.ops import transform as project
+from shapely import Polygon
 
 from geodiff.errors import DataError, UsageError
+from geodiff.geo.grid import dataset_grid
+from geodiff.geo.source import open_raster
+from geodiff.jobs.dataset import write_set
 from geodiff.steps import Step
 
 SUFFIXES = (".tif", ".tiff", ".jpg", ".jpeg", ".png", ".vrt", ".jp2")
@@ -46,18 +45,37 @@ class PrepareConfig:
             raise UsageError(f"patch {self.patch} must be at least 16 and stride at least 1")
         if not 0 <= self.val_fraction < 1:
             raise UsageError(f"val_fraction {self.val_fraction} must be in 0..1")
+        for name, metres in (("gsd", self.gsd), ("res", self.res)):
+            if metres is not None and not 0 < metres < float("inf"):
+                raise UsageError(f"{name} {metres} must be above 0 (metres per pixel)")
+        if pattern("place", self.place).groups < 1:
+            raise UsageError(f"place {self.place!r} has no group: put the place in parentheses")
+        pattern("exclude", self.exclude or "")
+
+
+def pattern(name: str, text: str) -> re.Pattern[str]:
+    """A compiled regular expression; UsageError, with the option's ``name``, where it is none."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise UsageError(f"{name} {text!r} is no regular expression: {error}") from error
 
 
 def prepare(sources: Sequence[str], out: str | Path, config: PrepareConfig) -> Iterator[Step]:
     """Cut ``sources`` (files, folders, globs) into patches and write them into the folder ``out``.
 
-    Writes pixels.npy (uint8, (patch, height, width, band)) and patches.parquet (GeoParquet).
-    Patches with nodata and exact duplicates are left out. Raises DataError without any patch.
+    Writes pixels.npy (uint8, (patch, height, width, band)) and patches.parquet (GeoParquet), and
+    replaces what was there. Patches with nodata and exact duplicates are left out. Raises DataError
+    without any patch, where sources differ by more than 5 % in metres per pixel, or where the table
+    puts a place into both splits; OutputError where the folder cannot be written.
     """
     files = find(sources, config)
     table = read_table(config.split_table)
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    if table and not any(path.stem in table for path in files):
+        raise DataError(
+            f"{config.split_table} names none of the {len(files)} files: its column 'name' should "
+            f"hold names without suffix, such as {files[0].stem}"
+        )
     rows: list[dict[str, object]] = []
     pixels: list[NDArray[np.uint8]] = []
     seen: set[bytes] = set()
@@ -74,11 +92,25 @@ def prepare(sources: Sequence[str], out: str | Path, config: PrepareConfig) -> I
             f"no patch of {config.patch} px came out of {len(files)} files: they may be smaller "
             "than the patch or full of nodata"
         )
-    stored = open_memmap(out / "pixels.npy", "w+", np.uint8, (len(pixels), *pixels[0].shape))
-    for i, patch in enumerate(pixels):
-        stored[i] = patch
-    stored.flush()
-    gpd.GeoDataFrame(rows, crs="EPSG:4326").to_parquet(out / "patches.parquet")
+    facts = gpd.GeoDataFrame(rows, geometry="geometry", crs="EPSG:4326")
+    check_facts(facts)
+    write_set(Path(out), pixels, facts)
+
+
+def check_facts(table: gpd.GeoDataFrame) -> None:
+    """Raises DataError where patches differ in metres per pixel, or a place is in both splits."""
+    low, high = table["gsd"].min(), table["gsd"].max()
+    if high > 1.05 * low:
+        raise DataError(
+            f"the sources have {low:.3g} to {high:.3g} m per pixel: prepare each size into its own "
+            "folder, or give --res to resample them to one"
+        )
+    sides = table.groupby("place")["split"].nunique()
+    if (sides > 1).any():
+        raise DataError(
+            f"the place {sides.idxmax()} is in more than one split: give it one split in the "
+            "table, or name places so that they differ (--place)"
+        )
 
 
 def find(sources: Sequence[str], config: PrepareConfig) -> list[Path]:
@@ -102,10 +134,10 @@ def read_table(path: str | None) -> dict[str, dict[str, str]]:
     if path is None:
         return {}
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise DataError(f"cannot read the table {path}: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"cannot read the table {path}: {error}") from error
     if rows and "name" not in rows[0]:
         raise UsageError(f"{path} has no column 'name'; its columns are {', '.join(rows[0])}")
     return {row["name"]: row for row in rows}
@@ -117,12 +149,10 @@ def cut(
     """Patches of one raster as uint8 (height, width, band) with their row of facts."""
     match = re.fullmatch(config.place, path.stem)
     facts = table.get(path.stem, {})
-    place = facts.get("location") or (match.group(1) if match else path.stem)
+    place = facts.get("location") or (match and match.group(1)) or path.stem
     split = facts.get("split") or split_of(place, config.val_fraction)
     step = config.stride or config.patch
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        image, valid, gsd, affine, crs = read(path, config)
+    image, valid, gsd, affine, crs = read(path, config)
     for row in range(0, image.shape[0] - config.patch + 1, step):
         for col in range(0, image.shape[1] - config.patch + 1, step):
             at = np.s_[row : row + config.patch, col : col + config.patch]
@@ -146,26 +176,23 @@ def read(
     path: Path, config: PrepareConfig
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], float, rasterio.Affine, rasterio.CRS | None]:
     """Pixels (height, width, 3), validity, gsd in metres, affine and CRS, resampled to ``res``."""
-    try:
-        with rasterio.open(path) as src:
-            if src.count < 3 or src.dtypes[0] != "uint8":
-                raise DataError(
-                    f"{path} has {src.count} bands of {src.dtypes[0]}; 3 bands of uint8 are needed"
-                )
-            gsd = config.gsd if src.crs is None else abs(src.transform.a) * unit(src.crs)
-            if gsd is None:
-                raise UsageError(f"{path} has no CRS: give its metres per pixel with --gsd")
-            zoom = gsd / config.res if config.res else 1.0
-            shape = (round(src.height * zoom), round(src.width * zoom))
-            method = Resampling.average if zoom < 1 else Resampling.cubic
-            image = src.read((1, 2, 3), out_shape=(3, *shape), resampling=method)
-            valid = validity(src, shape)
-            affine = src.transform * rasterio.Affine.scale(
-                src.width / shape[1], src.height / shape[0]
+    with open_raster(path) as src:
+        if src.count < 3 or src.dtypes[0] != "uint8":
+            raise DataError(
+                f"{path} has {src.count} bands of {src.dtypes[0]}; 3 bands of uint8 are needed"
             )
-            return np.moveaxis(image, 0, -1), valid, config.res or gsd, affine, src.crs
-    except RasterioIOError as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+        gsd = config.gsd if src.crs is None else ground_distance(src)
+        if gsd is None:
+            raise UsageError(f"{path} has no CRS: give its metres per pixel with --gsd")
+        zoom = gsd / config.res if config.res else 1.0
+        shape = (max(1, round(src.height * zoom)), max(1, round(src.width * zoom)))
+        method = Resampling.average if zoom < 1 else Resampling.cubic
+        image = src.read((1, 2, 3), out_shape=(3, *shape), resampling=method)
+        valid = validity(src, shape)
+        a, _, left, _, e, top = tuple(src.transform)[:6]
+        wider, taller = src.width / shape[1], src.height / shape[0]
+        affine = rasterio.Affine(a * wider, 0.0, left, 0.0, e * taller, top)
+        return np.moveaxis(image, 0, -1), valid, config.res or gsd, affine, src.crs
 
 
 def validity(src: rasterio.DatasetReader, shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -178,11 +205,16 @@ def validity(src: rasterio.DatasetReader, shape: tuple[int, int]) -> NDArray[np.
     return np.asarray(src.dataset_mask(out_shape=shape) > 0)
 
 
-def unit(crs: rasterio.CRS) -> float:
-    """Metres per unit of a projected CRS. Raises DataError for a geographic one."""
-    if crs.is_geographic:
-        raise DataError(f"{crs} is in degrees; reproject the training raster to a projected CRS")
-    return float(crs.linear_units_factor[1])
+def ground_distance(src: rasterio.DatasetReader) -> float | None:
+    """True ground metres per pixel. Raises DataError for degrees and grids that are not north-up.
+
+    Web Mercator's pixels are converted at the raster's centre.
+    """
+    if src.crs.is_geographic:
+        raise DataError(
+            f"{src.name} is in degrees; reproject the training raster to a projected CRS"
+        )
+    return dataset_grid(src).gsd
 
 
 def split_of(place: str, val_fraction: float) -> str:
@@ -197,7 +229,8 @@ def footprint(
     """Outline of a patch in EPSG:4326, or None without a CRS."""
     if crs is None:
         return None
-    (left, top), (right, bottom) = affine * (col, row), affine * (col + size, row + size)
-    to_lonlat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform
-    outline: Polygon = project(to_lonlat, box(left, bottom, right, top))
-    return outline
+    left, top = affine.c + affine.a * col, affine.f + affine.e * row
+    right, bottom = left + affine.a * size, top + affine.e * size
+    to_lonlat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    lon, lat = to_lonlat.transform([left, right, right, left], [top, top, bottom, bottom])
+    return Polygon(zip(lon, lat, strict=True))

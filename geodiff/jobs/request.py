@@ -55,7 +55,8 @@ class SynthesizeRequest:
                 f"--reference {self.reference} and --embeddings {self.embeddings} are both given: "
                 "a mosaic goes by one source, leave one out"
             )
-        if self.like and (self.bbox or self.crs or self.res):
+        scaled = self.crs is not None or self.res is not None
+        if self.like and (self.bbox or scaled):
             raise UsageError(
                 f"--like {self.like} already fixes the grid: leave out --bbox, --crs and --res"
             )
@@ -64,7 +65,7 @@ class SynthesizeRequest:
                 "nothing says where the mosaic lies: give --bbox W,S,E,N, --like FILE, "
                 "--reference FILE or --embeddings FILE"
             )
-        if not self.bbox and (self.crs or self.res) and not self.like:
+        if not self.bbox and scaled:
             raise UsageError("--crs and --res need --bbox; without it the source's grid is kept")
         if (self.bands or self.scale) and not self.reference:
             raise UsageError("--bands and --scale describe a reference: give --reference FILE")

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from geodiff.errors import DataError, GeodiffError
 from geodiff.jobs.config import RunConfig
 from geodiff.steps import Step
+
+STATE = "state.safetensors"
+"""Name of the checkpoint in a run's folder."""
 
 Loss = Callable[[int], tuple[torch.Tensor, Mapping[str, float]]]
 """(step) -> (loss, figures): draws the batch of that step and computes its loss."""
@@ -63,14 +67,12 @@ class Run:
             rate = learning_rate(self.config, self.step)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
+            torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # for dropout
             value, figures = loss(self.step)
-            if not bool(torch.isfinite(value)):
-                raise GeodiffError(
-                    f"the loss became {float(value)} at step {self.step}; the last good checkpoint "
-                    f"is in {self.folder}. Lower learning_rate and start again"
-                )
+            self.require_finite("loss", value)
             value.backward()  # type: ignore[no-untyped-call]
             norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip)
+            self.require_finite("gradient", norm)
             self.optimiser.step()
             self.optimiser.zero_grad(set_to_none=True)
             self.update_average()
@@ -86,6 +88,18 @@ class Run:
                     **figures,
                 }
                 yield Step(stage, self.step, self.config.steps, shown)
+
+    def require_finite(self, what: str, value: torch.Tensor) -> None:
+        """Raises GeodiffError, before the weights are touched, where a figure is not finite."""
+        if bool(torch.isfinite(value)):
+            return
+        stored = "no checkpoint was written yet"
+        if (self.folder / STATE).exists():
+            stored = f"the last good checkpoint is in {self.folder}"
+        raise GeodiffError(
+            f"the {what} became {float(value.detach())} at step {self.step}; {stored}. "
+            "Lower learning_rate and start again"
+        )
 
     @torch.no_grad()
     def update_average(self) -> None:
@@ -113,31 +127,53 @@ class Run:
         meta = {"step": str(self.step), "config": json.dumps(vars(self.config), sort_keys=True)}
         temporary = self.folder / "state.tmp"
         save_file(tensors, temporary, metadata=meta)
-        os.replace(temporary, self.folder / "state.safetensors")
+        os.replace(temporary, self.folder / STATE)
         (self.folder / "progress.json").write_text(json.dumps({"step": self.step}))
 
     @torch.no_grad()
     def resume(self) -> None:
         """Load the folder's checkpoint if there is one.
 
-        Raises DataError when it belongs to a network of another shape.
+        Raises DataError when it is damaged or belongs to another network.
         """
-        path = self.folder / "state.safetensors"
+        path = self.folder / STATE
         if not path.exists():
             return
-        tensors = load_file(path)
+        tensors, step = read_state(path)
+        stored = {n[len("weight.") :]: t for n, t in tensors.items() if n.startswith("weight.")}
+        misfit = [n for n in {**stored, **self.parameters} if not self.fits(n, stored)]
+        misfit += [n for n in self.buffers if f"buffer.{n}" not in tensors]
+        if misfit:
+            raise DataError(
+                f"the checkpoint {path} is of another configuration ({misfit[0]} does not fit); "
+                "give another run folder or remove it"
+            )
         for name, parameter in self.parameters.items():
-            stored = tensors.get(f"weight.{name}")
-            if stored is None or stored.shape != parameter.shape:
-                raise DataError(
-                    f"the checkpoint {path} is of another configuration ({name} does not fit); "
-                    "give another run folder or remove it"
-                )
-            parameter.copy_(stored)
+            parameter.copy_(stored[name])
             self.average[name].copy_(tensors[f"average.{name}"])
-            self.optimiser.state[parameter] = {
-                key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
-            }
+            # Fused AdamW walks through memory: moments must lie there as their parameter does.
+            moments = {key: torch.empty_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
+            for key, moment in moments.items():
+                moment.copy_(tensors[f"{key}.{name}"])
+            self.optimiser.state[parameter] = {"step": tensors[f"step.{name}"], **moments}
         for name, buffer in self.buffers.items():
             buffer.copy_(tensors[f"buffer.{name}"])
-        self.step = json.loads((self.folder / "progress.json").read_text())["step"]
+        self.step = step
+
+    def fits(self, name: str, stored: Mapping[str, torch.Tensor]) -> bool:
+        """Whether the parameter ``name`` stands on both sides with one shape."""
+        parameter, other = self.parameters.get(name), stored.get(name)
+        return parameter is not None and other is not None and parameter.shape == other.shape
+
+
+def read_state(path: Path) -> tuple[dict[str, torch.Tensor], int]:
+    """Tensors of a checkpoint and the step it was written at. Raises DataError if damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            meta = file.metadata() or {}
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}, int(meta["step"])
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise DataError(
+            f"the checkpoint {path} cannot be read ({error}): remove it to start afresh"
+        ) from error

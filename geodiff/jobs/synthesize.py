@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from geodiff.diffusion.noise import NOISE_VERSION
-from geodiff.errors import DataError
 from geodiff.geo import cog, stac
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid
@@ -21,9 +20,16 @@ from geodiff.geo.mosaic import WorkingRaster
 from geodiff.geo.preview import preview
 from geodiff.geo.provenance import Provenance
 from geodiff.geo.raster import Reference
+from geodiff.jobs.check import check_request
 from geodiff.jobs.embed import embed_steps
 from geodiff.jobs.imagine import imagine
-from geodiff.jobs.plan import Plan, check_request, make_plan, open_reference, target_grid
+from geodiff.jobs.plan import (
+    Plan,
+    make_plan,
+    open_embeddings,
+    open_reference,
+    target_grid,
+)
 from geodiff.jobs.request import SynthesizeRequest
 from geodiff.jobs.sampling import conditions, denoise
 from geodiff.models.bundle import Model
@@ -87,6 +93,7 @@ def steps(request: SynthesizeRequest) -> Generator[Step, None, Result]:
     check_request(request)
     yield Step("load", 0, 1)
     model = Model.load(request.model, request.device, request.precision)
+    yield Step("load", 1, 1)
     grid = target_grid(request, model)
     source = open_source(request, model, grid)
     plan = make_plan(request, model, grid, source.words, source.coverage)
@@ -96,7 +103,7 @@ def steps(request: SynthesizeRequest) -> Generator[Step, None, Result]:
     latents = yield from paint(model, plan, field, request.seed)
     with WorkingRaster(request.out, grid, provenance=provenance) as raster:
         yield from decode(model, latents, plan, raster)
-    yield Step("write", 0, 1)
+        yield Step("write", 0, 1)
     item = publish(request, raster, grid, provenance)
     yield Step("write", 1, 1)
     seconds = time.perf_counter() - began
@@ -109,13 +116,7 @@ def open_source(request: SynthesizeRequest, model: Model, grid: PixelGrid) -> So
         reference, coverage = open_reference(request, grid)
         return Source(reference, None, f"raster {Path(request.reference).name}", coverage)
     if request.embeddings:
-        saved = EmbeddingGrid.open(request.embeddings)
-        if saved.encoder != model.encoder.fingerprint:
-            raise DataError(
-                f"{request.embeddings} was made by the encoder {saved.encoder}, the model "
-                f"{model.name} has {model.encoder.fingerprint}: embed again with this model"
-            )
-        coverage = float(saved.valid.mean())
+        saved, coverage = open_embeddings(request, model, grid)
         return Source(None, saved, f"embeddings {Path(request.embeddings).name}", coverage)
     return Source(None, None, f"prior of {model.name}", None)
 

@@ -13,6 +13,7 @@ import torch
 from geodiff.jobs.config import CodecConfig
 from geodiff.jobs.dataset import CropSampler, PatchSet, open_sets
 from geodiff.jobs.run import Run
+from geodiff.models.bundle import latent_statistics
 from geodiff.models.casting import cast
 from geodiff.models.codec import Codec, new_autoencoder
 from geodiff.models.features import FeatureDistance
@@ -34,7 +35,7 @@ def train_codec(config: CodecConfig) -> Iterator[Step]:
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
             latents = net.encode(real, return_dict=False)[0]
             made = net.decode(latents, return_dict=False)[0]
-            half = len(made) // 2  # half of the batch is enough for the feature term
+            half = max(1, len(made) // 2)  # half of the batch is enough for the feature term
             feature = distance(made[:half], real[:half]) if distance else torch.zeros(())
         return codec_loss(config, made.float(), real, latents.float(), feature)
 
@@ -88,7 +89,8 @@ def save_codec(net: Any, sets: tuple[PatchSet, ...], folder: Path) -> None:
     for patches in sets:
         rows = patches.split("train")
         for row in rows[:: max(1, len(rows) // 64)]:
-            image = np.array(patches.pixels[row])
+            height, width = (side // raw.factor * raw.factor for side in patches.pixels.shape[1:3])
+            image = np.array(patches.pixels[row, :height, :width])
             pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
             latents.append(raw.encode(pixels)[0].flatten(1))
     values = torch.cat(latents, dim=1)
@@ -98,6 +100,5 @@ def save_codec(net: Any, sets: tuple[PatchSet, ...], folder: Path) -> None:
 
 
 def load_codec(folder: str | Path) -> Codec:
-    """Read a trained part ``<run>/codec``."""
-    statistics = json.loads((Path(folder) / "latents.json").read_text())
-    return Codec.load(Path(folder), statistics["mean"], statistics["std"])
+    """Read a trained part ``<run>/codec``. Raises ModelError where it is not usable."""
+    return Codec.load(Path(folder), *latent_statistics(Path(folder)))

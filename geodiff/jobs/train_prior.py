@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from geodiff.errors import DataError
 from geodiff.jobs.config import PriorConfig
 from geodiff.jobs.dataset import open_sets
 from geodiff.jobs.latents import embed_cells
@@ -30,4 +31,10 @@ def train_prior(config: PriorConfig) -> Iterator[Step]:
         blocks.append(embed_cells(pixels, encoder)[0])
         if done % 50 == 0 or done == len(chosen):
             yield Step("train prior", done, len(chosen))
+    shapes = {block.shape for block in blocks}
+    if len(shapes) > 1:
+        raise DataError(
+            f"the datasets' patches hold different numbers of cells ({sorted(shapes)}): build the "
+            "prior from datasets of one patch size"
+        )
     AtlasPrior.fit(np.stack(blocks)).save(Path(config.run) / "prior")

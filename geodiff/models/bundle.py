@@ -56,7 +56,7 @@ class Model:
         target = choose_device(device)
         bf16 = precision == "bf16" or (precision == "auto" and has_bf16(target))
         encoder = Encoder.load(folder / "encoder")
-        codec = Codec.load(folder / "codec", *latent_statistics(folder))
+        codec = Codec.load(folder / "codec", *latent_statistics(folder / "codec"))
         denoiser = Denoiser.load(folder / "denoiser", bf16)
         prior = AtlasPrior.load(folder / "prior")
         check_fit(folder, encoder, codec, denoiser, prior)
@@ -142,11 +142,11 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 def latent_statistics(folder: Path) -> tuple[list[float], list[float]]:
-    """Mean and deviation of raw latents per channel, from codec/latents.json."""
-    path = folder / "codec" / "latents.json"
+    """Mean and deviation of raw latents per channel, from latents.json in a codec's folder."""
+    path = folder / "latents.json"
     try:
         table = json.loads(path.read_text())
-        return list(table["mean"]), list(table["std"])
+        return [float(value) for value in table["mean"]], [float(value) for value in table["std"]]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise ModelError(f"{path} is not usable: {error!r}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from geodiff.errors import ModelError
+from geodiff.errors import ModelError, UsageError
 from geodiff.models.casting import cast
+from geodiff.models.parts import half, read_network, write_network
 from geodiff.models.torchvision_shim import ensure_torchvision
 
 ensure_torchvision()
@@ -26,8 +28,16 @@ def new_autoencoder(
     """A fresh f8 autoencoder of residual blocks only: no attention, normalised over channels alone.
 
     ``widths`` are the channel counts at strides 1, 2, 4 and 8; neighbours must divide by powers of
-    two (its space-to-depth shortcuts average groups of channels). Chen et al. 2024 (DC-AE).
+    two (its space-to-depth shortcuts average groups of channels). Chen et al. 2024 (DC-AE). Raises
+    UsageError unless there is one number of layers for each width, and a layer wherever the class
+    changes the stride (it leaves a middle stride without layers out).
     """
+    for layers in (encoder_layers, decoder_layers):
+        if len(widths) < 2 or len(layers) != len(widths) or min((*layers[1:-1], 1)) < 1:
+            raise UsageError(
+                f"layers {tuple(layers)} do not fit the widths {tuple(widths)}: give one number "
+                "for each width, at least 1 for all but the first and the last"
+            )
     return AutoencoderDC(
         latent_channels=channels,
         encoder_block_out_channels=tuple(widths),
@@ -86,6 +96,16 @@ class Codec:
         """Latents around a tile that its decoded pixels depend on; with them a tile is exact."""
         return decoder_halo(self.net.config["decoder_layers_per_block"])
 
+    @property
+    def fingerprint(self) -> str:
+        """Short hash of the weights and statistics; latents of different ones do not mix."""
+        digest = hashlib.sha256()
+        for name, value in sorted(half(self.net).items()):
+            digest.update(name.encode())
+            digest.update(value.numpy().tobytes())
+        digest.update(torch.stack([self.mean, self.std]).cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
     @torch.no_grad()
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 (batch, 3, height, width) -> float32 (batch, channel, height/f, width/f).
@@ -114,25 +134,19 @@ class Codec:
 
     def save(self, folder: Path) -> None:
         """Write diffusers' layout (config.json and safetensors, half precision) into ``folder``."""
-        cast(self.net, torch.float16).save_pretrained(folder)
-        cast(self.net, torch.float32)
+        write_network(self.net, folder)
 
     @classmethod
     def load(cls, folder: Path, mean: Sequence[float], std: Sequence[float]) -> Codec:
         """Read what :meth:`save` wrote. Raises ModelError where parts are missing or misfit."""
-        try:
-            net = AutoencoderDC.from_pretrained(
-                folder, local_files_only=True, low_cpu_mem_usage=False, torch_dtype=torch.float32
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ModelError(f"the codec in {folder} cannot be loaded: {error}") from error
+        net = read_network(AutoencoderDC, folder, "codec")
         if not len(mean) == len(std) == net.config["latent_channels"]:
             raise ModelError(
                 f"the codec in {folder} has {net.config['latent_channels']} latent channels, "
-                f"but model.toml gives {len(mean)} means and {len(std)} deviations"
+                f"but its latents.json gives {len(mean)} means and {len(std)} deviations"
             )
-        net = net.eval().requires_grad_(False)
-        return cls(net, torch.tensor(mean), torch.tensor(std))
+        statistics = torch.tensor([[*mean], [*std]], dtype=torch.float32)
+        return cls(net, statistics[0], statistics[1])
 
 
 def to_unit(pixels: torch.Tensor, net: torch.nn.Module) -> torch.Tensor:

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from geodiff.errors import ModelError
 from geodiff.models.casting import cast
+from geodiff.models.parts import read_network, write_network
 from geodiff.models.torchvision_shim import ensure_torchvision
 
 ensure_torchvision()
@@ -129,17 +129,10 @@ class Denoiser:
 
     def save(self, folder: Path) -> None:
         """Write diffusers' layout (config.json and safetensors, half precision) into ``folder``."""
-        cast(self.net, torch.float16).save_pretrained(folder)
-        cast(self.net, torch.float32)
+        write_network(self.net, folder)
 
     @classmethod
     def load(cls, folder: Path, bf16: bool = True) -> Denoiser:
         """Read what :meth:`save` wrote. Raises ModelError where parts are missing or misfit."""
-        try:
-            net = FieldUNet.from_pretrained(
-                folder, local_files_only=True, low_cpu_mem_usage=False, torch_dtype=torch.float32
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ModelError(f"the denoiser in {folder} cannot be loaded: {error}") from error
-        net = net.eval().requires_grad_(False)
+        net = read_network(FieldUNet, folder, "denoiser")
         return cls(cast(net, channels_last=True), bf16)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from geodiff.errors import ModelError
+from geodiff.models.parts import UNREADABLE, half, unreadable
 from geodiff.models.torchvision_shim import ensure_torchvision
 
 
@@ -86,11 +86,7 @@ class Encoder:
         folder.mkdir(parents=True, exist_ok=True)
         facts = {"network": self.network, "dim": self.dim, "cell": self.cell}
         (folder / "encoder.json").write_text(json.dumps(facts, indent=1))
-        state = self.net.state_dict()
-        half = {
-            k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()
-        }
-        save_file(half, folder / "model.safetensors")
+        save_file(half(self.net), folder / "model.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> Encoder:
@@ -99,7 +95,7 @@ class Encoder:
             facts = json.loads((folder / "encoder.json").read_text())
             net = CellNetwork(facts["network"], facts["dim"], facts["cell"])
             net.load_state_dict(load_file(folder / "model.safetensors"))
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
-            raise ModelError(f"the encoder in {folder} cannot be loaded: {error}") from error
+        except UNREADABLE as error:
+            raise unreadable("encoder", folder, error) from error
         net = net.float().eval().requires_grad_(False)
         return cls(net, facts["network"], facts["dim"], facts["cell"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from geodiff.diffusion.noise import plane
 from geodiff.errors import ModelError
+from geodiff.models.parts import UNREADABLE, unreadable
 from geodiff.window import Window
 
 AXES = 4
@@ -72,15 +74,15 @@ class AtlasPrior:
     def choose(self, seed: int, window: Window) -> NDArray[np.intp]:
         """Which block of the atlas lies at each position of ``window`` (counted in blocks)."""
         walk = np.moveaxis(self.walk(seed, window), 0, -1)
-        pick = plane(seed, window, 1, "prior choice")[0]
-        share = np.clip((1 + np.sign(pick) * np.sqrt(1 - np.exp(-2 * pick**2 / np.pi))) / 2, 0, 1)
         count = min(self.choices, len(self.places))
+        # N(0, 1) falls between two neighbouring quantiles with one and the same probability.
+        edges = [NormalDist().inv_cdf(rank / count) for rank in range(1, count)]
+        ranks = np.searchsorted(edges, plane(seed, window, 1, "prior choice")[0])
         chosen = np.empty(window.shape, np.intp)
         for row in range(window.height):
             gap = ((walk[row][:, None] - self.places) ** 2).sum(-1)
             nearest = np.argsort(gap, axis=1, kind="stable")[:, :count]
-            rank = np.minimum((share[row] * count).astype(int), count - 1)
-            chosen[row] = nearest[np.arange(window.width), rank]
+            chosen[row] = nearest[np.arange(window.width), ranks[row]]
         return chosen
 
     def sample(self, seed: int, cells: Window) -> NDArray[np.float32]:
@@ -116,5 +118,5 @@ class AtlasPrior:
             if facts.pop("kind") != "atlas":
                 raise ModelError(f"the prior in {folder} is of a kind this version does not know")
             return cls(arrays["blocks"].astype(np.float32), arrays["places"], **facts)
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise ModelError(f"the prior in {folder} cannot be loaded: {error}") from error
+        except UNREADABLE as error:
+            raise unreadable("prior", folder, error) from error

@@ -1,0 +1,113 @@
+"""A model directory is whole, fits together and is known by its bytes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from geodiff.errors import ModelError
+from geodiff.models import bundle
+from geodiff.models.bundle import PARTS, Model
+from geodiff.models.prior import AtlasPrior
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    """A model directory to spoil."""
+    return Path(shutil.copytree(folder, tmp_path / "model"))
+
+
+def test_loads_what_was_written(model: Model) -> None:
+    assert (model.name, model.gsd, model.gsd_range) == ("tiny", 0.6, (0.3, 1.0))
+    assert (model.cell, model.window, model.guidance) == (16, 8, 1.5)
+    assert model.device == torch.device("cpu")
+    assert not model.denoiser.bf16
+
+
+def test_facts_are_ready_for_json(model: Model) -> None:
+    facts = json.loads(json.dumps(model.facts()))
+    assert facts["precision"] == "fp32"
+    assert facts["window_px"] == 64
+    assert facts["embedding_dim"] == 8
+    assert set(facts["megabytes"]) == set(PARTS)
+    assert facts["hash"] == model.hash
+
+
+def test_precision_is_as_asked(folder: Path) -> None:
+    assert Model.load(folder, "cpu", "bf16").denoiser.bf16
+
+
+def test_hash_is_that_of_the_content(model: Model, copy: Path) -> None:
+    assert Model.load(copy).hash == model.hash
+    (copy / "README.md").write_text("a card is no weight")
+    assert Model.load(copy).hash == model.hash
+    text = (copy / "model.toml").read_text()
+    (copy / "model.toml").write_text(text.replace("guidance = 1.5", "guidance = 1.6"))
+    assert Model.load(copy).hash != model.hash
+
+
+@pytest.mark.parametrize("missing", [*PARTS, "model.toml"])
+def test_what_is_missing_is_named(copy: Path, missing: str) -> None:
+    path = copy / missing
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    with pytest.raises(ModelError, match=f"not complete: {missing} is missing") as caught:
+        Model.load(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nowhere does not exist"):
+        Model.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('name = "tiny"', "name = tiny"),
+        ("window = 8", ""),
+        ("gsd_range = [0.3, 1.0]", "gsd_range = [0.3]"),
+        ("gsd = 0.6", 'gsd = "fine"'),
+    ],
+)
+def test_facts_that_make_no_sense_are_refused(copy: Path, old: str, new: str) -> None:
+    text = (copy / "model.toml").read_text()
+    assert old in text
+    (copy / "model.toml").write_text(text.replace(old, new))
+    with pytest.raises(ModelError, match=r"model\.toml is not usable"):
+        Model.load(copy)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"mean": 0, "std": 1}', '{"mean": ["a"], "std": []}'])
+def test_statistics_that_make_no_sense_are_refused(copy: Path, text: str) -> None:
+    (copy / "codec" / "latents.json").write_text(text)
+    with pytest.raises(ModelError, match=r"latents\.json is not usable"):
+        Model.load(copy)
+
+
+def test_parts_that_do_not_fit_are_refused(copy: Path) -> None:
+    blocks = np.random.default_rng(0).standard_normal((9, 2, 2, 5)).astype(np.float32)
+    AtlasPrior.fit(blocks).save(copy / "prior")
+    with pytest.raises(ModelError, match="embedding length is 8 in encoder, 5 in prior"):
+        Model.load(copy)
+
+
+def test_without_a_shipped_model_the_way_out_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "files", lambda package: tmp_path)
+    with pytest.raises(ModelError, match=r"ships no model .* give --model DIR"):
+        Model.load(None)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_device_that_is_not_there(folder: Path) -> None:
+    with pytest.raises(ModelError, match="device cuda is not available"):
+        Model.load(folder, device="cuda")

@@ -1,0 +1,124 @@
+"""The denoiser hears its conditions, and nothing of its neighbours in the batch."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from geodiff.errors import ModelError
+from geodiff.models.denoiser import Denoiser, FieldUNet
+
+
+@pytest.fixture(scope="module")
+def net() -> FieldUNet:
+    """A tiny network none of whose layers is zero."""
+    torch.manual_seed(0)
+    net = FieldUNet(4, 8, (16, 32), 1, 4).eval().requires_grad_(False)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return net
+
+
+def inputs(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Noisy latents, times and fields of ``n`` windows."""
+    generator = torch.Generator().manual_seed(seed)
+    noisy = torch.randn(n, 4, 8, 8, generator=generator)
+    field = torch.randn(n, 8, 8, 8, generator=generator)
+    return noisy, torch.full((n,), 0.4), torch.nn.functional.normalize(field, dim=1)
+
+
+def test_unknown_ignores_the_field_to_the_bit(net: FieldUNet) -> None:
+    noisy, time, field = inputs(3)
+    gsd, known = torch.full((3,), 0.6), torch.tensor([True, False, True])
+    one = net(noisy, time, field, gsd, known)
+    other = net(noisy, time, field.flip(1) * 7, gsd, known)
+    assert torch.equal(one[1], other[1])
+    assert not torch.equal(one[0], other[0])
+    assert not torch.equal(one[2], other[2])
+
+
+def test_no_field_is_the_learned_null(net: FieldUNet) -> None:
+    noisy, time, field = inputs(2)
+    denoiser = Denoiser(net, bf16=False)
+    gsd, known = torch.full((2,), 0.6), torch.zeros(2, dtype=torch.bool)
+    without = denoiser.velocity(noisy, time, None, 0.6)
+    assert torch.equal(without, net(noisy, time, field, gsd, known))
+    null = (net.null / 8**0.5)[None, :, None, None].expand_as(field)
+    torch.testing.assert_close(without, denoiser.velocity(noisy, time, null, 0.6))
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_every_condition_matters(net: FieldUNet, bf16: bool) -> None:
+    noisy, time, field = inputs(1)
+    denoiser = Denoiser(net, bf16)
+    base = denoiser.velocity(noisy, time, field, 0.6)
+    assert base.shape == noisy.shape
+    assert base.dtype == torch.float32
+    assert not torch.equal(base, denoiser.velocity(noisy, time, field, 1.2))
+    assert not torch.equal(base, denoiser.velocity(noisy, time + 0.3, field, 0.6))
+    assert not torch.equal(base, denoiser.velocity(noisy, time, field.roll(1, 2), 0.6))
+    assert not torch.equal(base, denoiser.velocity(noisy, time, None, 0.6))
+
+
+def test_a_fresh_network_starts_without_the_pixel_size() -> None:
+    torch.manual_seed(0)
+    denoiser = Denoiser(FieldUNet(4, 8, (16, 32), 1, 4).eval(), bf16=False)
+    noisy, time, field = inputs(1)
+    with torch.no_grad():
+        base = denoiser.velocity(noisy, time, field, 0.6)
+        assert torch.equal(base, denoiser.velocity(noisy, time, field, 1.2))
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_slots_of_a_batch_are_alike_to_the_bit(net: FieldUNet, bf16: bool, size: int) -> None:
+    noisy, time, field = inputs(size)
+    denoiser = Denoiser(net, bf16)
+    together = denoiser.velocity(noisy, time, field, 0.6)
+    for shift in range(1, size):
+        moved = denoiser.velocity(noisy.roll(shift, 0), time, field.roll(shift, 0), 0.6)
+        assert torch.equal(moved.roll(-shift, 0), together)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_window_alone_is_nearly_the_window_in_a_batch(net: FieldUNet, bf16: bool) -> None:
+    noisy, time, field = inputs(4)
+    denoiser = Denoiser(net, bf16)
+    together = denoiser.velocity(noisy, time, field, 0.6)
+    alone = torch.cat(
+        [denoiser.velocity(noisy[i : i + 1], time[:1], field[i : i + 1], 0.6) for i in range(4)]
+    )
+    tolerance = (0.03 if bf16 else 1e-4) * float(together.std())
+    assert float((alone - together).abs().mean()) < tolerance
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_saving_keeps_the_predictions(net: FieldUNet, tmp_path: Path, bf16: bool) -> None:
+    noisy, time, field = inputs(2)
+    denoiser = Denoiser(net, bf16)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    denoiser.save(tmp_path / "one")
+    assert all(torch.equal(before[n], v) for n, v in net.state_dict().items())
+    loaded = Denoiser.load(tmp_path / "one", bf16)
+    loaded.save(tmp_path / "two")
+    again = Denoiser.load(tmp_path / "two", bf16)
+    prediction = loaded.velocity(noisy, time, field, 0.6)
+    assert torch.equal(again.velocity(noisy, time, field, 0.6), prediction)
+    exact = denoiser.velocity(noisy, time, field, 0.6)
+    assert float((prediction - exact).abs().mean()) < 0.03 * float(exact.std())
+    assert loaded.parameters == denoiser.parameters > 1000
+
+
+def test_damaged_parts_are_one_line(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"the denoiser in .* cannot be loaded"):
+        Denoiser.load(tmp_path / "nowhere")
+    copy = tmp_path / "denoiser"
+    shutil.copytree(folder / "denoiser", copy)
+    FieldUNet(4, 9, (16, 32), 1, 4).save_config(copy)
+    with pytest.raises(ModelError, match="size mismatch for null") as caught:
+        Denoiser.load(copy)
+    assert "\n" not in str(caught.value)

@@ -98,12 +98,8 @@ class PixelGrid:
         return PixelGrid(box, window.row, window.col, self.anchor)
 
     def latents(self, factor: int) -> Window:
-        """Window, on the lattice of latents (``factor`` pixels a side), that covers the grid."""
+        """Window on the lattice of latents or cells (``factor`` pixels a side) that covers it."""
         return self.window.zoom_out(factor)
-
-    def cells(self, cell: int) -> Window:
-        """Window, on the lattice of cells (``cell`` pixels a side), that covers the grid."""
-        return self.window.zoom_out(cell)
 
     def cell_grid(self, cell: int) -> PixelGrid:
         """The grid of the cells that cover this one: a pixel of it is ``cell`` x ``cell`` pixels.
@@ -112,7 +108,7 @@ class PixelGrid:
         """
         if cell < 1:
             raise UsageError(f"a cell needs at least one pixel a side, got {cell}")
-        window, affine = self.cells(cell), self.geobox.affine
+        window, affine = self.latents(cell), self.geobox.affine
         anchor = Anchor(0, 0, *self.xy(0, 0))
         a, e = affine.a * cell, affine.e * cell
         corner = Affine(a, 0.0, anchor.x + window.col * a, 0.0, e, anchor.y + window.row * e)
@@ -155,11 +151,6 @@ class PixelGrid:
         if crs.is_projected and not abs(ground / nominal - 1) > 0.01:  # also where it is NaN
             return nominal
         return ground
-
-    @property
-    def resolution(self) -> float | None:
-        """The same as ``gsd``: true ground metres a pixel at the centre; None without a CRS."""
-        return self.gsd
 
     def bounds_lonlat(self) -> tuple[float, float, float, float] | None:
         """(west, south, east, north) in WGS84 degrees, with bent edges; None without a CRS.

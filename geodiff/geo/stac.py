@@ -116,7 +116,7 @@ def _projection_fields(grid: PixelGrid) -> dict[str, Any]:
     if authority is None:
         crs["proj:projjson"] = grid.crs.proj.to_json_dict()
     return crs | {
-        "gsd": grid.resolution,
+        "gsd": grid.gsd,
         "proj:shape": list(grid.geobox.shape),
         "proj:transform": [float(number) for number in tuple(affine)[:6]],
         "proj:bbox": [float(edge) for edge in bounds.bbox],

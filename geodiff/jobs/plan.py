@@ -145,17 +145,19 @@ def make_plan(
         memory_mb=MODEL_MB + (field + state) / 1e6,
         disk_mb=2 * 3 * height * width / 1e6,
         model=model.name,
-        notes=tuple(notes(model, grid, gsd)),
+        notes=tuple(notes(model, grid, gsd, coverage)),
         factor=model.codec.factor,
     )
 
 
-def notes(model: Model, grid: PixelGrid, gsd: float) -> list[str]:
+def notes(model: Model, grid: PixelGrid, gsd: float, coverage: float | None) -> list[str]:
     """Things the user should know before the run."""
     told = []
     low, high = model.gsd_range
     if grid.crs is None:
         told.append("no CRS: the mosaic is in pixel coordinates, as its source")
+    if coverage is not None and coverage < 1 - 1e-9:
+        told.append(f"the source covers {coverage:.1%}; the rest goes by the nearest valid cell")
     if not 0.8 * low <= gsd <= 1.25 * high:
         told.append(
             f"{gsd:.3g} m per pixel is outside the {low:g} to {high:g} m that {model.name} was "

@@ -24,9 +24,10 @@ REFERENCE_GSD = 0.6
 class FieldUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Velocity of a rectified flow under a dense embedding field.
 
-    The field enters twice: projected to a few channels beside the latents (where things are), and
-    averaged over the window into the adaptive group norms (what the place is like). The pixel size
-    enters the norms as log2(gsd / 0.6). A learned null vector stands for "no embedding".
+    The field enters three times: projected to a few channels beside the latents, added to the
+    features before every block at that block's resolution (where things are), and averaged over
+    the window into the adaptive group norms (what the place is like). The pixel size enters the
+    norms as log2(gsd / 0.6). A learned null vector stands for "no embedding".
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -63,8 +64,13 @@ class FieldUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         )
         self.pooled = nn.Sequential(nn.Linear(dim, width), nn.SiLU(), nn.Linear(width, width))
         self.scale = nn.Sequential(nn.Linear(1, 64), nn.SiLU(), nn.Linear(64, width))
-        for parameter in (*self.pooled[-1].parameters(), *self.scale[-1].parameters()):
-            nn.init.zeros_(parameter)
+        self.lift = nn.Sequential(nn.Conv2d(dim, 2 * dim, 1), nn.SiLU())
+        # Features on their way into the blocks: down, then up (which begins at the deepest level).
+        into = [widths[0], *widths[:-1], widths[-1], *reversed(widths[1:])]
+        self.inject = nn.ModuleList(nn.Conv2d(2 * dim, count, 1) for count in into)
+        for last in (self.pooled[-1], self.scale[-1], *self.inject):
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(
         self,
@@ -87,7 +93,32 @@ class FieldUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         vector = self.pooled(field.mean((2, 3))) + self.scale(size)
         inputs = torch.cat([noisy, self.project(field).to(noisy.dtype)], dim=1)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        velocity: torch.Tensor = self.unet(inputs, time * 1000, class_labels=vector).sample
+        return self.walk(inputs, time, vector, self.lift(field))
+
+    def walk(
+        self, inputs: torch.Tensor, time: torch.Tensor, vector: torch.Tensor, lifted: torch.Tensor
+    ) -> torch.Tensor:
+        """The UNet's own blocks in their order, with the lifted field added before each."""
+        unet, deep = self.unet, len(self.unet.down_blocks) - 1
+        fields = [lifted]
+        for _ in range(deep):
+            fields.append(nn.functional.avg_pool2d(fields[-1], 2))
+        steps = unet.time_proj(time * 1000).to(unet.time_embedding.linear_1.weight.dtype)
+        embedding = unet.time_embedding(steps) + vector
+        added = iter(self.inject)
+        sample = unet.conv_in(inputs)
+        skips = [sample]
+        for level, block in enumerate(unet.down_blocks):
+            sample = sample + next(added)(fields[level])
+            sample, kept = block(hidden_states=sample, temb=embedding)
+            skips += kept
+        sample = unet.mid_block(sample, embedding)
+        for level, block in zip(range(deep, -1, -1), unet.up_blocks, strict=True):
+            sample = sample + next(added)(fields[level])
+            taken = len(block.resnets)
+            sample = block(sample, tuple(skips[-taken:]), embedding)
+            del skips[-taken:]
+        velocity: torch.Tensor = unet.conv_out(unet.conv_act(unet.conv_norm_out(sample)))
         return velocity
 
 

@@ -52,7 +52,7 @@ class Encoder:
     cell: int
 
     @torch.no_grad()
-    def embed(self, pixels: torch.Tensor, batch: int = 64) -> torch.Tensor:
+    def embed(self, pixels: torch.Tensor, batch: int = 16) -> torch.Tensor:
         """uint8 (n, 3, cell, cell) -> float32 unit vectors (n, dim) on the CPU.
 
         Batches have constant size, so a vector does not depend on what is embedded beside it.

@@ -165,10 +165,10 @@ def test_cells_cover_the_grid_and_neighbours_share_them(cell: int) -> None:
     one = box_grid((11.5, 48.1, 11.51, 48.11), res=0.6)
     two = box_grid((11.503, 48.104, 11.513, 48.114), res=0.6)
     cells = one.cell_grid(cell)
-    assert cells.window == one.cells(cell) == one.window.zoom_out(cell)
+    assert cells.window == one.latents(cell) == one.window.zoom_out(cell)
     assert cells.geobox.affine.a == 0.6 * cell
     assert cells.window.zoom_in(cell).intersect(one.window) == one.window
-    assert cells.crop(two.cells(cell)) == two.cell_grid(cell)
+    assert cells.crop(two.latents(cell)) == two.cell_grid(cell)
     pixels = one.crop(cells.window.zoom_in(cell)).geobox.affine
     np.testing.assert_allclose(tuple(cells.geobox.affine)[2::3][:2], (pixels.c, pixels.f))
 

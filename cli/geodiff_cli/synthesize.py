@@ -58,7 +58,7 @@ EXAMPLES = options.examples(
     type=click.Choice(MODES),
     default="balanced",
     show_default=True,
-    help="How densely windows overlap: quality takes about twice the time.",
+    help="How densely windows overlap: quality takes about three times as long.",
 )
 @click.option("--steps", type=int, metavar="N", help="Solver steps.  [default: the mode's]")
 @click.option(
@@ -94,9 +94,12 @@ def synthesize(
     """Write a synthetic aerial mosaic as a Cloud-Optimized GeoTIFF.
 
     It goes by a --reference raster, by saved --embeddings, or by the model's own prior when
-    neither is given. The pixels depend on seed, model, source and place alone.
+    neither is given. The same request gives the same pixels.
     """
     request = SynthesizeRequest(**fields, command=command_line(ctx.meta))
+    from geodiff.jobs.check import check_request
+
+    check_request(request)  # before torch is imported: a typo is answered at once
     if dry_run:
         from geodiff.jobs.synthesize import plan as job
 
@@ -140,6 +143,7 @@ def plan_table(plan: Plan, out: str) -> str:
         "goes by": f"{plan.source}{covered}",
         "model": plan.model,
         "steps": plan.sampling.steps,
+        "windows": f"{plan.windows} a step",
         "evaluations": f"{plan.evaluations} of one window",
         "time": f"about {duration(plan.seconds)}",
         "memory": f"about {plan.memory_mb:.0f} MB",

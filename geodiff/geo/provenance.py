@@ -90,7 +90,7 @@ class Provenance:
     model_hash: str  # fingerprint of its weights
     seed: int
     source: str  # what the image goes by, in words: "raster scene.tif", "text 'harbour'"
-    mode: str  # preset of the sampler: paper, quality, balanced, fast
+    mode: str  # preset of the sampler, such as balanced
     steps: int  # denoising steps
     guidance: float  # guidance scale; 1 is none
     noise_version: int = 1
@@ -140,11 +140,7 @@ class Provenance:
             "GEODIFF_STEPS": str(self.steps),
             "GEODIFF_GUIDANCE": f"{self.guidance:g}",
             "GEODIFF_CREDIT": self.credit,
-            "GEODIFF_DERIVED_FROM": json.dumps(
-                list(map(plain, self.derived_from)), ensure_ascii=False
-            )
-            if self.derived_from
-            else "",
+            "GEODIFF_DERIVED_FROM": self._sources(),
         }
         return {name: text for name, value in tags.items() if (text := plain(value))}
 

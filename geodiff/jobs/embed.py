@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,9 @@ from geodiff.geo.raster import Reference
 from geodiff.models.bundle import Model
 from geodiff.steps import Step, drain
 from geodiff.window import Window
+
+STRIP = 512
+"""Rows of pixels that are read at once, a block of a warped reference."""
 
 LEAST_VALID = 0.5
 """Share of a cell's pixels that must be valid for the cell to be embedded."""
@@ -54,7 +57,9 @@ def steps(request: EmbedRequest) -> Generator[Step, None, EmbeddingGrid]:
     """Embed and save, yielding progress; the generator's value is the grid."""
     from geodiff.geo.cog import check_target
 
-    check_target(Path(request.out), request.overwrite, (request.source,))
+    check_target(
+        Path(request.out), request.overwrite, (request.source, *filter(None, (request.like,)))
+    )
     if Path(request.out).suffix.lower() not in (".tif", ".tiff"):
         raise UsageError(f"the output {request.out} does not end in .tif or .tiff")
     reference = Reference.open(request.source, request.bands, request.scale)
@@ -97,30 +102,30 @@ def reference_grid(
 
 def snap(res: float) -> float:
     """A resolution without the float noise of some sources: 0.5999999999999943 becomes 0.6."""
-    rounded = float(f"{res:.9g}")
-    return rounded if abs(rounded - res) < 1e-9 * res else res
+    rounded = float(f"{res:.6g}")
+    return rounded if abs(rounded - res) < 1e-12 * res else res
 
 
 def embed_steps(
     model: Model, reference: Reference, grid: PixelGrid
 ) -> Generator[Step, None, EmbeddingGrid]:
-    """Embed the cells that cover ``grid``, one row of cells at a time."""
+    """Embed the cells that cover ``grid``, some rows of cells at a time."""
     cell = model.cell
     cells = grid.cell_grid(cell)
     height, width = cells.window.shape
     values = np.zeros((height, width, model.encoder.dim), np.float32)
     valid = np.zeros((height, width), np.bool_)
-    for row in range(height):
-        strip = Window(cells.row + row, cells.col, 1, width).zoom_in(cell)
-        pixels, mask = reference.read(grid, strip)
-        share = mask.reshape(cell, width, cell).mean((0, 2))
-        valid[row] = share >= LEAST_VALID
-        if valid[row].any():
-            patches = np.moveaxis(pixels.reshape(3, cell, width, cell), 2, 0)
-            masks = np.moveaxis(mask.reshape(cell, width, cell), 1, 0)
-            chosen = torch.from_numpy(mend(patches[valid[row]], masks[valid[row]]))
-            values[row, valid[row]] = model.encoder.embed(chosen).numpy()
-        yield Step("embed", row + 1, height)
+    # A warped raster is read in blocks of the lattice: whole ones, so that none is warped twice.
+    for strip in row_strips(cells.window, max(1, STRIP // cell)):
+        pixels, mask = reference.read(grid, strip.zoom_in(cell))
+        rows = slice(strip.row - cells.row, strip.bottom - cells.row)
+        tiles = mask.reshape(strip.height, cell, width, cell)
+        valid[rows] = good = tiles.mean((1, 3)) >= LEAST_VALID
+        if good.any():
+            images = pixels.reshape(3, strip.height, cell, width, cell).transpose(1, 3, 0, 2, 4)
+            chosen = torch.from_numpy(mend(images[good], tiles.swapaxes(1, 2)[good]))
+            values[rows][good] = model.encoder.embed(chosen).numpy()
+        yield Step("embed", rows.stop, height)
     if not valid.any():
         raise DataError(
             f"{reference.path} covers less than half of every cell of the grid: choose a box "
@@ -128,6 +133,14 @@ def embed_steps(
         )
     gsd = grid.gsd or model.gsd
     return EmbeddingGrid(values, valid, cells, cell, gsd, model.encoder.fingerprint)
+
+
+def row_strips(cells: Window, height: int) -> Iterator[Window]:
+    """``cells`` in pieces of its full width whose borders are at multiples of ``height``."""
+    for row in range(cells.row // height * height, cells.bottom, height):
+        piece = cells.intersect(Window(row, cells.col, height, cells.width))
+        if piece is not None:
+            yield piece
 
 
 def mend(patches: NDArray[np.uint8], masks: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from pyproj import Transformer
 
 from geodiff.errors import DataError, UsageError
 from geodiff.geo.boxes import parse_crs
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
-from geodiff.geo.raster import Reference
 from geodiff.jobs.embed import reference_grid, snap
 from geodiff.jobs.request import SynthesizeRequest
 from geodiff.jobs.sampling import Sampling
@@ -22,7 +20,7 @@ from geodiff.models.bundle import Model
 from geodiff.window import Window
 
 MODEL_MB = 900
-"""Resident memory of Python, torch and the shipped model (measured with benchmarks/memory.py)."""
+"""Resident memory of Python, torch and the shipped model (see benchmarks/speed.py)."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,7 @@ class Plan:
     gsd: float  # metres per pixel that the model is told
     source: str  # what the mosaic goes by, in words
     coverage: float | None  # share of the grid that the source covers
+    windows: int  # of the first solver step
     evaluations: int  # network evaluations of one window
     seconds: float  # estimated from one timed network call
     memory_mb: float  # estimated peak
@@ -63,6 +62,7 @@ class Plan:
             "stride_px": self.sampling.stride * self.factor,
             "steps": self.sampling.steps,
             "guidance": self.sampling.guidance,
+            "windows": self.windows,
             "evaluations": self.evaluations,
             "seconds": round(self.seconds, 1),
             "memory_mb": round(self.memory_mb),
@@ -132,6 +132,7 @@ def make_plan(
     gsd = grid.gsd or model.gsd
     cells = canvas.height * canvas.width
     field = cells * model.encoder.dim * 2
+    embeddings = 4 * height * width / model.cell**2 * model.encoder.dim * 4
     state = cells * model.codec.channels * 4 * 6
     return Plan(
         grid=grid,
@@ -140,9 +141,10 @@ def make_plan(
         gsd=gsd,
         source=source,
         coverage=coverage,
+        windows=sampling.windows(canvas),
         evaluations=evaluations,
         seconds=evaluations * seconds_per_window(model, sampling) + height * width / 1e6,
-        memory_mb=MODEL_MB + (field + state) / 1e6,
+        memory_mb=MODEL_MB + (field + state + embeddings) / 1e6,
         disk_mb=2 * 3 * height * width / 1e6,
         model=model.name,
         notes=tuple(notes(model, grid, gsd, coverage)),
@@ -155,7 +157,10 @@ def notes(model: Model, grid: PixelGrid, gsd: float, coverage: float | None) -> 
     told = []
     low, high = model.gsd_range
     if grid.crs is None:
-        told.append("no CRS: the mosaic is in pixel coordinates, as its source")
+        told.append(
+            "no CRS: the mosaic is in pixel coordinates, as its source, and the model is told "
+            f"{gsd:g} m per pixel"
+        )
     if coverage is not None and coverage < 1 - 1e-9:
         told.append(f"the source covers {coverage:.1%}; the rest goes by the nearest valid cell")
     if not 0.8 * low <= gsd <= 1.25 * high:
@@ -164,6 +169,25 @@ def notes(model: Model, grid: PixelGrid, gsd: float, coverage: float | None) -> 
             "trained on; the picture will show things at the wrong size"
         )
     return told
+
+
+def check_room(plan: Plan) -> None:
+    """Raises DataError where the mosaic would not fit into this machine's memory."""
+    there = memory_mb()
+    if plan.memory_mb > there:
+        height, width = plan.grid.window.shape
+        raise DataError(
+            f"a mosaic of {width} x {height} px needs about {plan.memory_mb:.0f} MB of memory, "
+            f"this machine has {there:.0f} MB: ask for a smaller box or a larger --res"
+        )
+
+
+def memory_mb() -> float:
+    """Physical memory of the machine; infinite where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except (AttributeError, OSError, ValueError):
+        return float("inf")
 
 
 @torch.no_grad()
@@ -178,58 +202,3 @@ def seconds_per_window(model: Model, sampling: Sampling) -> float:
         model.denoiser.velocity(noisy, when, field, model.gsd)
         best = min(best, time.perf_counter() - began)
     return best / sampling.batch
-
-
-def open_reference(request: SynthesizeRequest, grid: PixelGrid) -> tuple[Reference, float]:
-    """The reference and how much of the grid it covers. Raises DataError as check_coverage."""
-    assert request.reference is not None
-    reference = Reference.open(request.reference, request.bands, request.scale)
-    coverage = reference.coverage(grid)
-    check_coverage(request, request.reference, coverage)
-    return reference, coverage
-
-
-def open_embeddings(
-    request: SynthesizeRequest, model: Model, grid: PixelGrid
-) -> tuple[EmbeddingGrid, float]:
-    """The saved embeddings and how much of the grid they cover; errors as ``open_reference``."""
-    assert request.embeddings is not None
-    saved = EmbeddingGrid.open(request.embeddings)
-    if saved.encoder != model.encoder.fingerprint:
-        raise DataError(
-            f"{request.embeddings} was made by the encoder {saved.encoder}, the model "
-            f"{model.name} has {model.encoder.fingerprint}: embed again with this model"
-        )
-    coverage = embedded_share(saved, grid)
-    check_coverage(request, request.embeddings, coverage)
-    return saved, coverage
-
-
-def embedded_share(saved: EmbeddingGrid, grid: PixelGrid) -> float:
-    """Share (0..1) of ``grid`` that lies on valid cells, from at most 256 x 256 samples."""
-    rows, cols = (
-        first + (np.arange(n := min(side, 256)) + 0.5) * side / n
-        for first, side in zip((grid.row, grid.col), grid.window.shape, strict=True)
-    )
-    x, y = grid.xys(*np.meshgrid(rows, cols, indexing="ij"))
-    if grid.crs is not None and saved.grid.crs is not None and grid.crs != saved.grid.crs:
-        x, y = Transformer.from_crs(grid.crs.proj, saved.grid.crs.proj, always_xy=True).transform(
-            x, y
-        )
-    affine, (height, width) = saved.grid.geobox.affine, saved.valid.shape
-    row, col = (y - affine.f) / affine.e, (x - affine.c) / affine.a
-    inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
-    return float(saved.valid[row[inside].astype(int), col[inside].astype(int)].sum() / inside.size)
-
-
-def check_coverage(request: SynthesizeRequest, source: str, coverage: float) -> None:
-    """Raises DataError for a source that covers none of the mosaic, or not all with fill=stop."""
-    if coverage == 0:
-        raise DataError(
-            f"{source} covers nothing of the box: check --bbox and --bbox-crs, or leave it out"
-        )
-    if coverage < 1 - 1e-9 and request.fill == "stop":
-        raise DataError(
-            f"{source} covers {coverage:.1%} of the mosaic: give --fill nearest to take "
-            "the nearest valid cell for the rest, or a smaller box"
-        )

@@ -39,7 +39,7 @@ class SynthesizeRequest:
     prior_seed: int | None = None  # of the prior alone
     mode: str = "balanced"
     steps: int | None = None  # solver steps; None: the mode's
-    guidance: float | None = None  # guidance scale; None: the mode's; 1 switches guidance off
+    guidance: float | None = None  # guidance scale; None: the model's; 1 is none
     batch: int = 8  # windows a network call
     device: str = "auto"
     precision: str = "auto"  # of the network; auto: bf16 where the processor has it
@@ -79,6 +79,8 @@ class SynthesizeRequest:
             raise UsageError(f"--steps {self.steps} must be between 1 and 1000")
         if self.guidance is not None and not 0 <= self.guidance <= 20:
             raise UsageError(f"--guidance {self.guidance} must be between 0 and 20")
+        if self.prior_seed is not None and (self.reference or self.embeddings):
+            raise UsageError("--prior-seed lays out a mosaic without a source: leave it out")
         if self.batch < 1:
             raise UsageError(f"--batch {self.batch} must be at least 1")
 

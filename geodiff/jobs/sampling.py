@@ -65,6 +65,10 @@ class Sampling:
             at, canvas, self.size, self.stride, weights, self.sigmas, self.shifted, self.batch
         )
 
+    def windows(self, canvas: Window) -> int:
+        """Windows of the first step; later ones have about as many."""
+        return self.windowed(unbound, canvas).evaluations(float(self.sigmas[0]))
+
     def evaluations(self, canvas: Window) -> int:
         """Network evaluations of one window in a whole pass; a guided one counts twice."""
         fuse = self.windowed(unbound, canvas)

@@ -23,15 +23,10 @@ from geodiff.geo.raster import Reference
 from geodiff.jobs.check import check_request
 from geodiff.jobs.embed import embed_steps
 from geodiff.jobs.imagine import imagine
-from geodiff.jobs.plan import (
-    Plan,
-    make_plan,
-    open_embeddings,
-    open_reference,
-    target_grid,
-)
+from geodiff.jobs.plan import Plan, check_room, make_plan, target_grid
 from geodiff.jobs.request import SynthesizeRequest
 from geodiff.jobs.sampling import conditions, denoise
+from geodiff.jobs.sources import open_embeddings, open_reference
 from geodiff.models.bundle import Model
 from geodiff.steps import Step, drain
 
@@ -74,7 +69,12 @@ class Source:
 
 
 def synthesize(out: str | Path, **options: Any) -> Result:
-    """Write a synthetic mosaic to ``out``; ``options`` are the fields of SynthesizeRequest."""
+    """Write a synthetic mosaic to ``out``; ``options`` are the fields of SynthesizeRequest.
+
+    ``model`` may also be a loaded Model; its directory is read again.
+    """
+    if isinstance(options.get("model"), Model):
+        options["model"] = str(options["model"].path)
     return drain(steps(SynthesizeRequest(out=str(out), **options)))
 
 
@@ -97,6 +97,7 @@ def steps(request: SynthesizeRequest) -> Generator[Step, None, Result]:
     grid = target_grid(request, model)
     source = open_source(request, model, grid)
     plan = make_plan(request, model, grid, source.words, source.coverage)
+    check_room(plan)
     provenance = describe(request, model, plan)
     embeddings = yield from embeddings_of(request, model, source, grid)
     field = conditions(model, embeddings, grid, plan.canvas)
@@ -118,7 +119,12 @@ def open_source(request: SynthesizeRequest, model: Model, grid: PixelGrid) -> So
     if request.embeddings:
         saved, coverage = open_embeddings(request, model, grid)
         return Source(None, saved, f"embeddings {Path(request.embeddings).name}", coverage)
-    return Source(None, None, f"prior of {model.name}", None)
+    return Source(None, None, f"prior of {model.name}, seed {prior_seed(request)}", None)
+
+
+def prior_seed(request: SynthesizeRequest) -> int:
+    """The seed of the layout."""
+    return request.seed if request.prior_seed is None else request.prior_seed
 
 
 def embeddings_of(
@@ -130,8 +136,7 @@ def embeddings_of(
         return embedded.filled()
     if source.saved is not None:
         return source.saved.filled()
-    seed = request.seed if request.prior_seed is None else request.prior_seed
-    return imagine(model, grid, seed)
+    return imagine(model, grid, prior_seed(request))
 
 
 def describe(request: SynthesizeRequest, model: Model, plan: Plan) -> Provenance:
@@ -184,6 +189,12 @@ def publish(
 ) -> Path:
     """COG in place, preview and STAC item beside it; returns the item's path."""
     cog.finish(raster.path, request.out, request.cog_profile, request.co)
-    if request.preview:
-        preview(request.out, request.preview, overwrite=request.overwrite)
-    return stac.write_item(request.out, grid, provenance, request.preview)
+    try:
+        if request.preview:
+            preview(request.out, request.preview, overwrite=request.overwrite)
+        return stac.write_item(request.out, grid, provenance, request.preview)
+    except BaseException:
+        # A mosaic never stands without its item, nor beside that of a former one.
+        for path in (Path(request.out), cog.item_path(request.out)):
+            path.unlink(missing_ok=True)
+        raise

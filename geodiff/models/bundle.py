@@ -60,6 +60,12 @@ class Model:
         denoiser = Denoiser.load(folder / "denoiser", bf16)
         prior = AtlasPrior.load(folder / "prior")
         check_fit(folder, encoder, codec, denoiser, prior)
+        halvings = 2 ** (len(denoiser.net.config["widths"]) - 1)
+        if facts["window"] % halvings:
+            raise ModelError(
+                f"window {facts['window']} in {folder / 'model.toml'} is not a multiple of "
+                f"{halvings}, which the denoiser needs"
+            )
         cast(encoder.net, device=target)
         cast(denoiser.net, device=target)
         return cls(
@@ -127,11 +133,15 @@ def read_facts(folder: Path) -> dict[str, Any]:
         raise ModelError(f"the model directory {folder} is not complete: {parts} is missing")
     try:
         table = tomllib.loads((folder / "model.toml").read_text(encoding="utf-8"))
-        low, high = table["gsd_range"]
+        gsd, (low, high) = float(table["gsd"]), map(float, table["gsd_range"])
+        if not (0 < low <= high < float("inf") and 0 < gsd < float("inf")):
+            raise ValueError(f"gsd {gsd} with gsd_range {low} to {high}: give metres above 0")
+        if int(table["window"]) < 1:
+            raise ValueError(f"window {table['window']}: give latents, at least 1")
         return {
             "name": str(table["name"]),
-            "gsd": float(table["gsd"]),
-            "gsd_range": (float(low), float(high)),
+            "gsd": gsd,
+            "gsd_range": (low, high),
             "window": int(table["window"]),
             "guidance": float(table["guidance"]),
             "credit": str(table["credit"]),

@@ -117,6 +117,9 @@ class AtlasPrior:
             arrays = load_file(folder / "atlas.safetensors")
             if facts.pop("kind") != "atlas":
                 raise ModelError(f"the prior in {folder} is of a kind this version does not know")
-            return cls(arrays["blocks"].astype(np.float32), arrays["places"], **facts)
+            blocks, places = arrays["blocks"].astype(np.float32), arrays["places"]
+            if blocks.ndim != 4 or places.shape != (len(blocks), AXES):
+                raise ValueError(f"blocks {blocks.shape} and places {places.shape} do not fit")
+            return cls(blocks, places, **facts)
         except UNREADABLE as error:
             raise unreadable("prior", folder, error) from error

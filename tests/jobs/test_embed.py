@@ -189,3 +189,24 @@ def test_imagined_cells_are_a_function_of_seed_and_place(scene: Path, model: Mod
     assert whole.encoder == model.encoder.fingerprint
     assert not np.array_equal(imagine(model, grid, 4).values, whole.values)
     assert grid.geobox.affine == UTM
+
+
+def test_the_raster_that_gives_the_grid_is_never_overwritten(
+    scene: Path, folder: Path, tmp_path: Path
+) -> None:
+    like = write_raster(tmp_path / "like.tif", texture(64, 80))
+    before = like.read_bytes()
+    request = EmbedRequest(str(scene), str(like), model=str(folder), like=str(like), overwrite=True)
+    with pytest.raises(UsageError, match="sources are never overwritten"):
+        drain(steps(request))
+    assert like.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "snapped"),
+    [(0.5999999999999955, 0.6), (0.6000000000000129, 0.6), (0.29858214173896974, None)],
+)
+def test_float_noise_is_dropped_and_other_sizes_are_kept(
+    given: float, snapped: float | None
+) -> None:
+    assert snap(given) == (given if snapped is None else snapped)

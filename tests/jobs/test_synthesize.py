@@ -20,6 +20,7 @@ from geodiff.jobs.embed import EmbedRequest
 from geodiff.jobs.embed import steps as embed_steps
 from geodiff.jobs.request import SynthesizeRequest
 from geodiff.jobs.synthesize import Result, plan, synthesize
+from geodiff.models.bundle import Model
 from geodiff.steps import drain
 from tests.conftest import NOISY
 from tests.jobs.rasters import read_raster, texture, write_raster
@@ -362,3 +363,40 @@ def test_request_lists_its_sources_and_names() -> None:
     request = SynthesizeRequest("out.tif", reference="a.tif", like="./b.tif")
     assert request.sources == ("a.tif", "b.tif")
     assert {"out", "bbox", "seed", "command"} <= set(SynthesizeRequest.names())
+
+
+def test_a_failed_preview_leaves_no_mosaic(
+    paint: Paint, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **options: Any) -> None:
+        raise OutputError("no space left")
+
+    monkeypatch.setattr(job, "preview", full)
+    with pytest.raises(OutputError, match="no space left"):
+        paint(reference=str(scene), preview=str(tmp_path / "out.png"))
+    assert left_in(tmp_path) == set()
+
+
+def test_a_mosaic_larger_than_the_memory_is_refused_before_it_is_painted(
+    paint: Paint, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="MB of memory, this machine has"):
+        paint(bbox=(-120.0, 34.0, -117.0, 37.0))
+    assert left_in(tmp_path) == set()
+
+
+def test_a_loaded_model_may_be_given(
+    folder: Path, scene: Path, first: Result, paint: Paint
+) -> None:
+    given = Model.load(folder, precision="fp32")
+    assert np.array_equal(pixels(paint(reference=str(scene), model=given)), pixels(first))
+
+
+def test_a_prior_seed_is_refused_beside_a_source(scene: Path, paint: Paint) -> None:
+    with pytest.raises(UsageError, match="--prior-seed"):
+        paint(reference=str(scene), prior_seed=3)
+
+
+def test_the_layout_s_seed_stands_in_the_tags(paint: Paint) -> None:
+    box = (-117.76, 34.09, -117.7595, 34.0904)
+    assert paint(bbox=box, prior_seed=3).provenance.source.endswith("seed 3")

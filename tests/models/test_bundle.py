@@ -75,6 +75,9 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
         ("window = 8", ""),
         ("gsd_range = [0.3, 1.0]", "gsd_range = [0.3]"),
         ("gsd = 0.6", 'gsd = "fine"'),
+        ("gsd = 0.6", 'gsd = "nan"'),
+        ("gsd_range = [0.3, 1.0]", "gsd_range = [1.0, 0.3]"),
+        ("window = 8", "window = 0"),
     ],
 )
 def test_facts_that_make_no_sense_are_refused(copy: Path, old: str, new: str) -> None:
@@ -111,3 +114,10 @@ def test_without_a_shipped_model_the_way_out_is_named(
 def test_a_device_that_is_not_there(folder: Path) -> None:
     with pytest.raises(ModelError, match="device cuda is not available"):
         Model.load(folder, device="cuda")
+
+
+def test_a_window_that_the_denoiser_cannot_halve_is_refused(copy: Path) -> None:
+    text = (copy / "model.toml").read_text().replace("window = 8", "window = 5")
+    (copy / "model.toml").write_text(text)
+    with pytest.raises(ModelError, match="not a multiple of 2"):
+        Model.load(copy)

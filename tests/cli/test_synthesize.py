@@ -72,7 +72,7 @@ def test_a_dry_run_prints_an_aligned_plan_and_writes_nothing(
     table = {line[:15].strip(): line[15:] for line in lines}
     assert table["size"] == "79 x 76 px (0.01 megapixels)"
     assert table["CRS"] == "EPSG:32611"
-    assert table["goes by"] == "prior of tiny"
+    assert table["goes by"].startswith("prior of tiny, seed ")
     assert all(line[13:15] == "  " and line[15] != " " for line in lines)
 
 

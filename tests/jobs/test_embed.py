@@ -95,10 +95,11 @@ def test_saved_grid_opens_equal_to_the_bit(scene: Path, folder: Path, tmp_path: 
         next(steps(request))
 
 
-def test_steps_count_rows_of_cells(scene: Path, folder: Path, tmp_path: Path) -> None:
-    request = EmbedRequest(str(scene), str(tmp_path / "cells.tif"), model=str(folder))
+def test_steps_count_rows_of_cells(folder: Path, tmp_path: Path) -> None:
+    tall = write_raster(tmp_path / "tall.tif", texture(1040, 16))  # 65 cells of 16 px
+    request = EmbedRequest(str(tall), str(tmp_path / "cells.tif"), model=str(folder))
     told = [(step.stage, step.done, step.total) for step in steps(request)]
-    assert told == [("embed", row, 4) for row in (1, 2, 3, 4)]
+    assert told == [("embed", row, 65) for row in (32, 64, 65)]  # 512 px are read at once
 
 
 @pytest.mark.parametrize(

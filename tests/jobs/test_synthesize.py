@@ -133,7 +133,7 @@ def test_like_takes_that_grid(paint: Paint, scene: Path, tmp_path: Path) -> None
     made = paint(like=str(other))
     grid = raster_grid(made.path)
     assert grid.geobox == raster_grid(other).geobox
-    assert made.plan.source == "prior of tiny"
+    assert made.plan.source == "prior of tiny, seed 0"
     assert made.plan.coverage is None
 
 
@@ -163,7 +163,7 @@ def test_box_in_another_crs_and_resolution(paint: Paint, scene: Path) -> None:
 def test_box_alone_takes_the_model(paint: Paint) -> None:
     made = paint(bbox=(-117.0001, 34.0, -117.0, 34.0001), prior_seed=5)
     assert raster_grid(made.path).geobox.affine.a == 0.6
-    assert made.plan.source == "prior of tiny"
+    assert made.plan.source == "prior of tiny, seed 5"
 
 
 def test_prior_seed_changes_the_place_and_seed_the_noise(paint: Paint) -> None:

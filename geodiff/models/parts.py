@@ -40,6 +40,9 @@ def write_network(net: Any, folder: Path) -> None:
     """Write what :func:`read_network` reads, in half precision; ``net`` stays as it is."""
     folder.mkdir(parents=True, exist_ok=True)
     net.save_config(folder)
+    facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    facts.pop("_name_or_path", None)  # where it was read from is nobody else's business
+    (folder / "config.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     save_file(half(net), folder / WEIGHTS, metadata={"format": "pt"})
 
 

@@ -170,3 +170,10 @@ def test_weights_of_another_network_are_refused(folder: Path, tmp_path: Path) ->
 def test_statistics_of_another_number_of_channels_are_refused(folder: Path) -> None:
     with pytest.raises(ModelError, match=r"4 latent channels.*3 means"):
         Codec.load(folder / "codec", [0] * 3, [1] * 4)
+
+
+def test_a_saved_codec_does_not_tell_where_it_was_read_from(tmp_path: Path) -> None:
+    net = new_autoencoder(4, (8, 8, 16, 16), (0, 1, 1, 1), (0, 1, 1, 1)).eval()
+    net.register_to_config(_name_or_path="/home/somebody/runs")
+    Codec(net, torch.zeros(4), torch.ones(4)).save(tmp_path / "codec")
+    assert "somebody" not in (tmp_path / "codec" / "config.json").read_text()

@@ -43,7 +43,7 @@ class Report:
     similarity_shuffled: float  # control: between different places
     frechet: float  # synthetic against real val cells
     frechet_floor: float  # real train against real val cells, as many
-    nearest_train: float  # median cosine of a synthetic cell to its nearest training cell
+    nearest_train: float  # median cosine of a synthetic cell to the nearest sampled training cell
     nearest_train_floor: float  # the same of a real val cell
     codec_psnr: float  # dB, real patches encoded and decoded
     sharpness: float  # synthetic over real: mean difference of neighbouring pixels

@@ -14,13 +14,15 @@ class Step:
     """Progress of one stage of a job.
 
     ``done`` of ``total`` units of ``stage`` are finished; ``figures`` holds numbers worth showing
-    beside it (a loss, a rate), keyed by a short name.
+    beside it (a loss, a rate), keyed by a short name; ``notes`` are sentences that the user should
+    read now, each given once.
     """
 
     stage: str
     done: int
     total: int
     figures: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def drain(job: Generator[Step, None, T]) -> T:

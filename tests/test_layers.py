@@ -21,8 +21,8 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "geodiff.steps": (set(), set()),
     "geodiff.geo": (
         BASE,
-        {"affine", "geopandas", "numpy", "odc", "pyproj", "pystac", "rasterio", "rio_cogeo"}
-        | {"rioxarray", "shapely", "xarray"},
+        {"affine", "filelock", "geopandas", "numpy", "odc", "pyproj", "pystac", "rasterio"}
+        | {"rio_cogeo", "rioxarray", "shapely", "xarray"},
     ),
     "geodiff.diffusion": (BASE, {"numpy", "torch"}),
     "geodiff.models": (
@@ -31,8 +31,8 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "geodiff.jobs": (
         BASE | {"geodiff.geo", "geodiff.diffusion", "geodiff.models"},
-        {"affine", "geopandas", "numpy", "odc", "pyproj", "rasterio", "safetensors", "shapely"}
-        | {"torch"},
+        {"affine", "dask", "distributed", "geopandas", "numpy", "odc", "pyproj", "rasterio"}
+        | {"safetensors", "shapely", "torch"},
     ),
     "geodiff": (BASE | {"geodiff.geo", "geodiff.jobs", "geodiff.models"}, set()),
     "geodiff_cli": (
@@ -44,11 +44,13 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
 
 # package -> the only modules that may import it
 HOMES = {
+    "dask": {"geodiff.jobs.cluster"},
+    "distributed": {"geodiff.jobs.cluster"},
     "diffusers": {"geodiff.models.codec", "geodiff.models.denoiser"},
     "pystac": {"geodiff.geo.stac"},
     "rio_cogeo": {"geodiff.geo.cog"},
     "rioxarray": {"geodiff.geo.embeddings"},
-    "timm": {"geodiff.models.encoder", "geodiff.models.features"},
+    "timm": {"geodiff.models.encoder", "geodiff.models.features", "geodiff.models.spaces"},
     "tqdm": {"geodiff_cli.progress"},
 }
 
@@ -117,7 +119,8 @@ def test_homes_are_lived_in(package: str) -> None:
 
 def test_every_import_is_a_declared_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {plain(line) for line in project["dependencies"]}
+    optional = project["optional-dependencies"]["cluster"]  # imported where it is asked for
+    declared = {plain(line) for line in [*project["dependencies"], *optional]}
     known = packages_distributions()
     for module, path in MODULES.items():
         for name in {full.split(".")[0] for full in imports(path)} - {"qgis"}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from email.parser import Parser
@@ -65,6 +66,23 @@ def test_the_wheel_names_version_licence_and_commands(wheel: zipfile.ZipFile) ->
     entries = wheel.read(f"{info}/entry_points.txt").decode()
     assert "[console_scripts]\ngeodiff = geodiff_cli.main:main" in entries
     assert "[rasterio.rio_plugins]\ngeodiff = geodiff_cli.main:cli" in entries
+
+
+def test_the_source_archive_holds_all_that_a_developer_needs(tmp_path: Path) -> None:
+    if find_spec("hatchling") is None:
+        pytest.skip("hatchling, which builds the archive, is not installed")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    for folder in ("geodiff", "cli", "tests", "docs", "configs", "benchmarks"):
+        files = {file for file in (ROOT / folder).rglob("*") if file.is_file()}
+        wanted = {file.relative_to(ROOT).as_posix() for file in files if file.suffix != ".pyc"}
+        assert wanted
+        assert wanted <= names
+    assert {"README.md", "LICENSE", "pyproject.toml"} <= names
 
 
 def test_the_version_is_the_one_of_pyproject() -> None:

@@ -27,6 +27,7 @@ EXAMPLES = options.examples(
 @options.like
 @options.bands
 @options.scale
+@options.gsd
 @options.device
 @options.overwrite
 @options.reporting

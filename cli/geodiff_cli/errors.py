@@ -21,7 +21,7 @@ VERBOSE = "geodiff_cli.verbose"
 """Key of ``click.Context.meta``: how often -v was given."""
 
 STOPPED = "geodiff_cli.stopped"
-"""Key of ``click.Context.meta``: what to tell a user who interrupts this command."""
+"""Key of ``click.Context.meta``: what to tell who interrupts this command, or what gives it."""
 
 
 class Failure(click.ClickException):
@@ -51,7 +51,8 @@ def one_line(ctx: click.Context | None) -> Iterator[None]:
     except (click.ClickException, click.exceptions.Exit):
         raise
     except (KeyboardInterrupt, click.Abort):
-        told = meta.get(STOPPED, "unfinished files are removed")
+        stopped = meta.get(STOPPED, "unfinished files are removed")
+        told = stopped() if callable(stopped) else stopped
         raise Failure(f"interrupted: {told}", INTERRUPTED) from None
     except GeodiffError as error:
         show_traceback(meta)

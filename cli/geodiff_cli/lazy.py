@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from geodiff_cli.errors import one_line
 
@@ -63,6 +64,21 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
 
 
-def command_line(meta: MutableMapping[str, Any]) -> str:
-    """The command line as a user could type it again."""
-    return shlex.join(["geodiff", *meta.get(ARGUMENTS, [])])
+def command_line(ctx: click.Context) -> str:
+    """The command line as a user could type it again, with the options set by variables."""
+    words = ["geodiff", *ctx.meta.get(ARGUMENTS, [])]
+    for param in ctx.command.params:
+        name = str(param.name)
+        if ctx.get_parameter_source(name) is ParameterSource.ENVIRONMENT and name in ctx.params:
+            words += option_words(param, ctx)
+    return shlex.join(words)
+
+
+def option_words(param: click.Parameter, ctx: click.Context) -> list[str]:
+    """An option that a variable sets, as words of a command line."""
+    option = next(opt for opt in param.opts if opt.startswith("--"))
+    if isinstance(param, click.Option) and param.is_flag:
+        return [option] if ctx.params[str(param.name)] else []
+    given = param.value_from_envvar(ctx)
+    values = given if isinstance(given, (list, tuple)) else [given]
+    return [word for value in values for word in (option, str(value))]

@@ -40,19 +40,27 @@ def set_verbosity(ctx: click.Context, param: click.Parameter, value: int) -> Non
     ctx.meta[VERBOSE] = level
     if level > 0:
         warnings.simplefilter("default")
-        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-        logging.getLogger("geodiff").setLevel(logging.DEBUG if level > 1 else logging.INFO)
+        from geodiff_cli.progress import AboveBars
+
+        line = "%(levelname)s %(name)s: %(message)s"
+        logging.basicConfig(level=logging.INFO, format=line, handlers=[AboveBars()])
+        for name in ("geodiff", "geodiff_cli"):
+            logging.getLogger(name).setLevel(logging.DEBUG if level > 1 else logging.INFO)
 
 
 def verbosity(command: F) -> F:
     """-v and -q."""
     shared: dict[str, Any] = {"expose_value": False, "callback": set_verbosity}
     command = click.option(
-        "-q", "--quiet", is_flag=True, **shared, help="Print nothing but errors."
+        "-q",
+        "--quiet",
+        is_flag=True,
+        **shared,
+        help="No progress, notes or summary: only errors, and what you ask for (--json).",
     )(command)
     return click.option(
         "-v", "--verbose", count=True, **shared,
-        help="Show warnings and logs; -vv also the traceback of an error.",
+        help="Show warnings and logs; -vv also details and the traceback of an error.",
     )(command)  # fmt: skip
 
 
@@ -91,10 +99,8 @@ bbox = click.option(
 )
 bbox_crs = click.option(
     "--bbox-crs",
-    default="EPSG:4326",
-    show_default=True,
     metavar="CRS",
-    help="CRS of --bbox: an EPSG code or WKT.",
+    help="CRS of --bbox: an EPSG code or WKT.  [default: EPSG:4326]",
 )
 like = click.option(
     "--like", metavar="FILE", help="Raster whose CRS, transform and size the output takes exactly."
@@ -104,6 +110,12 @@ bands = click.option(
 )
 scale = click.option(
     "--scale", type=RANGE, help="Values of the raster that become 0 and 255; 16 bit needs it."
+)
+gsd = click.option(
+    "--gsd",
+    type=float,
+    metavar="METRES",
+    help="Ground sample distance of a raster without CRS.  [default: the model's]",
 )
 device = click.option(
     "--device",

@@ -1,8 +1,9 @@
-"""Steps of a running job -> a bar, JSON lines or nothing, always on stderr."""
+"""Steps of a running job -> a bar, JSON lines or its notes alone, always on stderr."""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import shutil
 import sys
@@ -17,10 +18,26 @@ from tqdm import tqdm
 from geodiff.steps import Step
 from geodiff_cli.options import is_quiet
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 INTERVAL = 0.1
 """Seconds between two JSON lines of one stage; its first and last step are always printed."""
+
+
+def write_line(text: str) -> None:
+    """One line on stderr, above a bar if there is one."""
+    tqdm.write(text, file=sys.stderr)
+    sys.stderr.flush()
+
+
+class AboveBars(logging.Handler):
+    """Writes log records on stderr, above a bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One record."""
+        write_line(self.format(record))
 
 
 class Display(Protocol):
@@ -49,8 +66,17 @@ class Silence:
         """Nothing."""
 
 
+class Notes(Silence):
+    """Shows notes, as soon as they come, and nothing else."""
+
+    def show(self, step: Step) -> None:
+        """The step's notes."""
+        for note in step.notes:
+            write_line(f"Note: {note}")
+
+
 class Bars:
-    """One tqdm bar per stage."""
+    """One tqdm bar per stage, and the notes above them."""
 
     def __init__(self) -> None:
         self.bar: tqdm[Any] | None = None
@@ -58,6 +84,8 @@ class Bars:
 
     def show(self, step: Step) -> None:
         """Move the bar of this stage, opening it first."""
+        for note in step.notes:
+            write_line(f"Note: {note}")
         if self.bar is None or self.stage != step.stage:
             self.close()
             self.stage = step.stage
@@ -87,7 +115,7 @@ class Bars:
 
 
 class Lines:
-    """One JSON object a line: stage, done, total, seconds since the start, and figures.
+    """One JSON object a line: stage, done, total, seconds since the start, figures and notes.
 
     ``seconds_left`` is the stage's, estimated from the pace so far; null until there is one. The
     last line has the stage "done".
@@ -103,7 +131,7 @@ class Lines:
         now = time.monotonic()
         if self.first is None or self.first[0] != step.stage:
             self.first, self.printed = (step.stage, step.done, now), -math.inf
-        if step.done < step.total and now - self.printed < INTERVAL:
+        if step.done < step.total and now - self.printed < INTERVAL and not step.notes:
             return
         self.printed = now
         left = None
@@ -117,6 +145,8 @@ class Lines:
             "seconds": round(now - self.started, 1),
             "seconds_left": left,
         }
+        if step.notes:
+            line["notes"] = list(step.notes)
         figures = {k: v if math.isfinite(v) else None for k, v in step.figures.items()}
         self.write(line | {k: v for k, v in figures.items() if k not in line})
 
@@ -133,11 +163,12 @@ class Lines:
 
 
 def display(mode: str, quiet: bool) -> Display:
-    """The display for --progress; -q turns a bar off, JSON lines are kept if asked for."""
+    """The display for --progress; -q silences all but JSON lines, which are kept if asked for."""
     if mode == "json":
         return Lines()
-    bar = mode == "bar" or (mode == "auto" and sys.stderr.isatty())
-    return Bars() if bar and not quiet else Silence()
+    if quiet:
+        return Silence()
+    return Bars() if mode == "bar" or (mode == "auto" and sys.stderr.isatty()) else Notes()
 
 
 class Progress:
@@ -145,6 +176,7 @@ class Progress:
 
     def __init__(self, ctx: click.Context, mode: str) -> None:
         self.display = display(mode, is_quiet(ctx))
+        self.stage, self.since = "", time.monotonic()
 
     def __enter__(self) -> Progress:
         return self
@@ -159,13 +191,24 @@ class Progress:
                 try:
                     step = next(steps)
                 except StopIteration as end:
+                    self._enter("")
                     result: T = end.value
                     return result
+                self._enter(step.stage)
                 self.display.show(step)
 
     def loading(self) -> None:
         """Show that something happens during the seconds in which the libraries are imported."""
+        self._enter("load")
         self.display.show(Step("load", 0, 1))
+
+    def _enter(self, stage: str) -> None:
+        """Log how long a stage took when another begins."""
+        now = time.monotonic()
+        if self.stage not in ("", stage):
+            log.info("%s took %.2f s", self.stage, now - self.since)
+        if self.stage != stage:
+            self.stage, self.since = stage, now
 
     def done(self, **facts: Any) -> None:
         """Say that the job is finished; ``facts`` go into the last JSON line."""

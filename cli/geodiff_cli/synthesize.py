@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geodiff.jobs.request import FILLS, MODES, PRECISIONS, SynthesizeRequest
+from geodiff.jobs.request import FILLS, LAYOUTS, MODES, PRECISIONS, SynthesizeRequest
 from geodiff_cli import options
+from geodiff_cli.errors import STOPPED
 from geodiff_cli.lazy import command_line
 from geodiff_cli.params import BoxCommand
 from geodiff_cli.progress import Progress
@@ -39,16 +40,15 @@ EXAMPLES = options.examples(
 @click.option(
     "--fill",
     type=click.Choice(FILLS),
-    default="nearest",
-    show_default=True,
-    help="Where the source has no data: its nearest cell, or stop.",
+    help="Where the source has no data: its nearest cell, or stop.  [default: nearest]",
 )
+@options.gsd
 @click.option(
     "--seed",
     type=int,
     default=0,
     show_default=True,
-    help="Any whole number; it picks the mosaic.",
+    help="Whole number from 0 to 2**63 - 1; it picks the mosaic.",
 )
 @click.option(
     "--prior-seed", type=int, help="Seed of the layout alone, without a source.  [default: --seed]"
@@ -58,7 +58,7 @@ EXAMPLES = options.examples(
     type=click.Choice(MODES),
     default="balanced",
     show_default=True,
-    help="How densely windows overlap: quality takes about three times as long.",
+    help="How densely windows overlap; paper is the published sampler, about 30 times the work.",
 )
 @click.option("--steps", type=int, metavar="N", help="Solver steps.  [default: the mode's]")
 @click.option(
@@ -68,6 +68,27 @@ EXAMPLES = options.examples(
 @click.option(
     "--batch", type=int, default=8, show_default=True, metavar="N", help="Windows a network call."
 )
+@click.option(
+    "--layout",
+    type=click.Choice(LAYOUTS),
+    default="auto",
+    show_default=True,
+    help="single: one canvas. world: charts of the lattice, so that neighbouring boxes join and a "
+    "stopped run goes on. auto: single up to 4096 px a side.",
+)
+@click.option(
+    "--chart", type=int, default=2048, show_default=True, metavar="PX",
+    help="Side of a world chart; another side gives another mosaic.",
+)  # fmt: skip
+@click.option(
+    "--workers", type=int, default=0, metavar="N",
+    help="Paint charts in N processes of this machine.  [default: in this one]",
+)  # fmt: skip
+@click.option(
+    "--scheduler", metavar="ADDRESS",
+    help="Paint charts on a running Dask cluster, such as tcp://host:8786.",
+)  # fmt: skip
+@click.option("--restart", is_flag=True, help="Begin anew where an unfinished mosaic lies.")
 @options.device
 @click.option(
     "--precision",
@@ -96,7 +117,7 @@ def synthesize(
     It goes by a --reference raster, by saved --embeddings, or by the model's own prior when
     neither is given. The same request gives the same pixels.
     """
-    request = SynthesizeRequest(**fields, command=command_line(ctx.meta))
+    request = SynthesizeRequest(**fields, command=command_line(ctx))
     from geodiff.jobs.check import check_request
 
     check_request(request)  # before torch is imported: a typo is answered at once
@@ -109,18 +130,31 @@ def synthesize(
         else:
             click.echo(plan_table(plan, request.out))
         return
+    ctx.meta[STOPPED] = lambda: told_unfinished(request.out)
     with Progress(ctx, progress) as shown:
         shown.loading()
         from geodiff.jobs.synthesize import steps
 
         result = shown.follow(steps(request))
         shown.done(path=result.path)
-    for note in result.plan.notes if not options.is_quiet(ctx) else ():
-        click.echo(f"Note: {note}", err=True)
     if as_json:
         options.print_json(result.as_dict())
     elif not options.is_quiet(ctx):
         click.echo(summary(result))
+
+
+def told_unfinished(out: str) -> str:
+    """What a stopped run leaves behind, for the user who stopped it."""
+    from geodiff.jobs.check import unfinished
+
+    found = unfinished(out)
+    if found is None:
+        return "unfinished files are removed"
+    done, total = found
+    return (
+        f"{done} of {total} charts are finished and kept beside {out}; the same command goes on "
+        "from there, --restart begins anew"
+    )
 
 
 def plan_table(plan: Plan, out: str) -> str:
@@ -142,6 +176,8 @@ def plan_table(plan: Plan, out: str) -> str:
     rows |= {
         "goes by": f"{plan.source}{covered}",
         "model": plan.model,
+        "layout": plan.layout_words,
+        "charts": len(plan.charts),
         "steps": plan.sampling.steps,
         "windows": f"{plan.windows} a step",
         "evaluations": f"{plan.evaluations} of one window",

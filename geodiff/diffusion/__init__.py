@@ -5,12 +5,12 @@ Everything speaks the variance exploding form ``x = clean + sigma * noise`` and 
 the samplers are plain functions of it.
 """
 
-from geodiff.diffusion.blend import count_windows, cover, offsets, tent, uniform
+from geodiff.diffusion.blend import count_windows, cover, gaussian, offsets, tent, uniform
 from geodiff.diffusion.denoise import Denoise, Guided, Precondition, Velocity, Windowed
 from geodiff.diffusion.loss import flow_matching_loss
 from geodiff.diffusion.noise import NOISE_VERSION, plane
-from geodiff.diffusion.samplers import dpmpp_2m, euler, heun
-from geodiff.diffusion.schedule import flow_sigmas, sample_times
+from geodiff.diffusion.samplers import ancestral, dpmpp_2m, euler, heun
+from geodiff.diffusion.schedule import flow_sigmas, published, sample_times
 
 __all__ = [
     "NOISE_VERSION",
@@ -19,15 +19,18 @@ __all__ = [
     "Precondition",
     "Velocity",
     "Windowed",
+    "ancestral",
     "count_windows",
     "cover",
     "dpmpp_2m",
     "euler",
     "flow_matching_loss",
     "flow_sigmas",
+    "gaussian",
     "heun",
     "offsets",
     "plane",
+    "published",
     "sample_times",
     "tent",
     "uniform",

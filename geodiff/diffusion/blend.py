@@ -21,14 +21,21 @@ def cover(canvas: Window, size: int, stride: int, offset: tuple[int, int]) -> li
     inside the canvas, and equal ones are kept once. Raises ValueError unless
     ``1 <= stride <= size`` and the canvas holds a window.
     """
-    rows, cols = _origins(canvas, size, stride, offset)
+    _check(canvas, size, stride)
+    rows = _axis(canvas.row, canvas.bottom, size, stride, offset[0])
+    cols = _axis(canvas.col, canvas.right, size, stride, offset[1])
     return [Window(row, col, size, size) for row in rows for col in cols]
 
 
 def count_windows(canvas: Window, size: int, stride: int, offset: tuple[int, int]) -> int:
-    """How many windows ``cover`` gives for the same arguments, without making them."""
-    rows, cols = _origins(canvas, size, stride, offset)
-    return len(rows) * len(cols)
+    """How many windows ``cover`` gives for the same arguments, without making them.
+
+    Along an axis from a to b (a window fits more than once): ``ceil((b - size - offset) / stride) -
+    floor((a - offset) / stride) + 1``; a single one where ``b - a`` is the size of a window.
+    """
+    _check(canvas, size, stride)
+    rows = _count(canvas.row, canvas.bottom, size, stride, offset[0])
+    return rows * _count(canvas.col, canvas.right, size, stride, offset[1])
 
 
 def offsets(step: int, period: int) -> tuple[int, int]:
@@ -60,9 +67,17 @@ def uniform(size: int) -> Tensor:
     return torch.ones(size, size)
 
 
-def _origins(
-    canvas: Window, size: int, stride: int, offset: tuple[int, int]
-) -> tuple[list[int], list[int]]:
+def gaussian(size: int, width: float = 0.8) -> Tensor:
+    """Weights ``exp(-(x^2 + y^2) / width^2)``: float32 (size, size), all positive.
+
+    x and y run from -1 at the first to 1 at the last cell. With a width of 0.8 these are the
+    weights with which Graikos et al. 2024 (arXiv:2312.07330) blend decoded windows.
+    """
+    axis = torch.exp(-torch.linspace(-1, 1, size, dtype=torch.float64).square() / width**2)
+    return torch.outer(axis, axis).float()
+
+
+def _check(canvas: Window, size: int, stride: int) -> None:
     if not 1 <= stride <= size:
         raise ValueError(
             f"a stride of {stride} with windows of {size} leaves gaps or does not move; "
@@ -73,10 +88,6 @@ def _origins(
             f"the canvas of {canvas.height} x {canvas.width} cells is smaller than a window; "
             f"make it at least {size} x {size} cells"
         )
-    return (
-        _axis(canvas.row, canvas.bottom, size, stride, offset[0]),
-        _axis(canvas.col, canvas.right, size, stride, offset[1]),
-    )
 
 
 def _axis(start: int, stop: int, size: int, stride: int, offset: int) -> list[int]:
@@ -85,3 +96,10 @@ def _axis(start: int, stop: int, size: int, stride: int, offset: int) -> list[in
     last = (stop - 1 - offset) // stride
     origins = (n * stride + offset for n in range(first, last + 1))
     return sorted({min(max(origin, start), stop - size) for origin in origins})
+
+
+def _count(start: int, stop: int, size: int, stride: int, offset: int) -> int:
+    """Number of origins that ``_axis`` gives."""
+    if stop - start == size:
+        return 1
+    return -((offset + size - stop) // stride) - (start - offset) // stride + 1

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from geodiff.diffusion import canvas as memory
 from geodiff.diffusion.blend import count_windows, cover, offsets
 from geodiff.window import Window
 
@@ -87,11 +88,12 @@ class Windowed:
     at: Callable[[Sequence[Window]], Denoise]
     canvas: Window  # lattice window that x covers, at least size x size
     size: int  # cells along a side of a window
-    stride: int  # cells between the origins of neighbouring windows
+    strides: tuple[int, ...]  # cells between neighbouring windows, for each step; the last goes on
     weights: Tensor  # (size, size), positive, see blend
-    sigmas: Tensor  # the solver's decreasing schedule: the place of a sigma in it fixes the shift
+    sigmas: Tensor  # the solver's decreasing schedule: the place of a sigma in it is its step
     shifted: bool = True  # move the windows by blend.offsets at every step
     batch: int = 4  # windows a network call; the last batch is filled up by repetition
+    anchor: tuple[int, int] = (0, 0)  # row, col of the lattice at which an unshifted window begins
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -101,22 +103,32 @@ class Windowed:
                 f"the weights must be positive and {self.size} x {self.size} like the window, "
                 f"got {tuple(self.weights.shape)} with a minimum of {float(self.weights.min())}"
             )
-        count_windows(self.canvas, self.size, self.stride, (0, 0))  # refuses what cannot cover
+        if not self.strides:
+            raise ValueError("the windows need at least one stride")
+        for stride in self.strides:  # refuses what cannot cover
+            count_windows(self.canvas, self.size, stride, (0, 0))
+
+    def step(self, sigma: float) -> int:
+        """Number of the first step of the schedule at or below ``sigma``, from 0."""
+        # The tolerance forgives a sigma that went through float32.
+        return int((self.sigmas > sigma * (1 + 1e-6)).sum())
+
+    def stride(self, sigma: float) -> int:
+        """Cells between the origins of neighbouring windows at ``sigma``."""
+        return self.strides[min(self.step(sigma), len(self.strides) - 1)]
 
     def offset(self, sigma: float) -> tuple[int, int]:
-        """Shift (rows, columns) of the windows: that of the first step at or below ``sigma``."""
-        if not self.shifted:
-            return 0, 0
-        # The tolerance forgives a sigma that went through float32.
-        return offsets(int((self.sigmas > sigma * (1 + 1e-6)).sum()), self.stride)
+        """Place (row, col) of a window's origin on the lattice; a shift repeats with the stride."""
+        row, col = offsets(self.step(sigma), self.stride(sigma)) if self.shifted else (0, 0)
+        return self.anchor[0] + row, self.anchor[1] + col
 
     def windows(self, sigma: float) -> list[Window]:
         """The windows whose predictions a call at ``sigma`` fuses, in the order of fusion."""
-        return cover(self.canvas, self.size, self.stride, self.offset(sigma))
+        return cover(self.canvas, self.size, self.stride(sigma), self.offset(sigma))
 
     def evaluations(self, sigma: float) -> int:
         """How many window predictions a call at ``sigma`` makes, without the filling of batches."""
-        return count_windows(self.canvas, self.size, self.stride, self.offset(sigma))
+        return count_windows(self.canvas, self.size, self.stride(sigma), self.offset(sigma))
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """The fused clean x, same shape, type and device as x."""
@@ -125,8 +137,8 @@ class Windowed:
                 f"x must be (1, channel, {self.canvas.height}, {self.canvas.width}) like the "
                 f"canvas, got {tuple(x.shape)}"
             )
-        total, weights = torch.zeros_like(x[0]), self.weights.to(x)
-        norm = torch.zeros_like(total[0])
+        total, norm = memory.zeros_like(x[0]), memory.zeros_like(x[0, 0])
+        weights = self.weights.to(x)
         windows = self.windows(sigma)
         for first in range(0, len(windows), self.batch):
             group = windows[first : first + self.batch]
@@ -134,7 +146,7 @@ class Windowed:
                 rows, cols = window.within(self.canvas)
                 total[:, rows, cols] += weights * clean
                 norm[rows, cols] += weights
-        return (total / norm)[None]
+        return total.div_(norm)[None]
 
     def _predict(self, x: Tensor, sigma: float, group: Sequence[Window]) -> Tensor:
         """Clean windows (len(group), channel, size, size) from a call of the constant size."""

@@ -1,22 +1,25 @@
-"""Deterministic solvers of the probability flow ODE, as generators of their steps.
+"""Solvers of the probability flow, as generators of their steps; all but one are deterministic.
 
 All solve ``dx/dsigma = (x - denoise(x, sigma)) / sigma`` (Karras et al. 2022, arXiv:2206.00364,
 equations 1 and 3) from the first noise level to the last. x starts as
 ``clean + sigmas[0] * noise``; at high noise that is ``sigmas[0] * noise``. Each yields x after
-every step, the last one being the result. The state is float32 (or float64 if x is), whatever the
-network answers in, and holds no autograd graph. A schedule that is not one-dimensional, positive
-and strictly decreasing (the last may be 0) raises ValueError at the first step.
+every step, the last one being the result; a state stays as it is when the next one is made. The
+state is float32 (or float64 if x is), whatever the network answers in, and holds no autograd graph.
+A schedule that is not one-dimensional, positive and strictly decreasing (the last may be 0) raises
+ValueError at the first step. Canvases are made one by one and in place (see ``canvas``): beside x
+and what ``denoise`` holds, two or three exist at a time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from geodiff.diffusion import canvas
 from geodiff.diffusion.denoise import Denoise
 
 
@@ -28,8 +31,7 @@ def euler(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Iterator[Tensor]:
     """
     x = _state(x)
     for sigma, after in _steps(sigmas):
-        clean = denoise(x, sigma).to(x)
-        x = clean + after / sigma * (x - clean)
+        x = _towards(denoise(x, sigma).to(x), x, after / sigma)
         yield x
 
 
@@ -42,11 +44,12 @@ def heun(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Iterator[Tensor]:
     x = _state(x)
     for sigma, after in _steps(sigmas):
         clean = denoise(x, sigma).to(x)
-        guess = clean + after / sigma * (x - clean)
+        guess = _towards(clean, x, after / sigma)
         if after > 0:
-            slope = (x - clean) / sigma
-            slope_after = (guess - denoise(guess, after).to(x)) / after
-            guess = x + (after - sigma) / 2 * (slope + slope_after)
+            slope = _minus(x, clean).div_(sigma)
+            clean = denoise(guess, after).to(x)
+            slope += _minus(guess, clean).div_(after)
+            guess = slope.mul_((after - sigma) / 2).add_(x)
         x = guess
         yield x
 
@@ -65,10 +68,46 @@ def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Iterator[Tensor]:
         if after > 0:
             length = math.log(sigma / after)
             if previous is not None:
-                target = clean + length / (2 * previous[0]) * (clean - previous[1])
+                rate = length / (2 * previous[0])
+                target = _minus(clean, previous[1]).mul_(rate).add_(clean)
             previous = length, clean
-        x = target + after / sigma * (x - target)
+        x = _towards(target, x, after / sigma)
+        del clean, target
         yield x
+
+
+@torch.no_grad()
+def ancestral(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    fresh: Tensor,
+    noise: Callable[[int], Tensor],
+) -> Iterator[Tensor]:
+    """DDIM that adds new noise in every step, order 1, one evaluation a step.
+
+    Song et al. 2021 (arXiv:2010.02502), equation 12, divided by ``sqrt(abar')`` and hence in the
+    variance exploding form: ``x' = clean + sqrt(sigma'^2 - fresh^2) (x - clean) / sigma + fresh
+    z``. ``fresh`` (steps,) is the deviation of the new noise in each step, at most ``sigma'``, and
+    ``noise(step)`` gives z, N(0, 1) of x's shape; where fresh is 0 it is not asked for.
+    """
+    x = _state(x)
+    for step, ((sigma, after), new) in enumerate(zip(_steps(sigmas), fresh.tolist(), strict=True)):
+        if not 0 <= new <= after:
+            raise ValueError(f"step {step} adds noise of {new}, but may add 0 to {after}")
+        x = _towards(denoise(x, sigma).to(x), x, math.sqrt(after**2 - new**2) / sigma)
+        if new > 0:
+            x += torch.mul(noise(step).to(x), new, out=canvas.zeros_like(x))
+        yield x
+
+
+def _towards(clean: Tensor, x: Tensor, share: float) -> Tensor:
+    """``clean + share (x - clean)``."""
+    return _minus(x, clean).mul_(share).add_(clean)
+
+
+def _minus(a: Tensor, b: Tensor) -> Tensor:
+    return torch.sub(a, b, out=canvas.zeros_like(a))
 
 
 def _state(x: Tensor) -> Tensor:

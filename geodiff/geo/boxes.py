@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,10 +14,14 @@ from pyproj.exceptions import CRSError, ProjError
 from geodiff.errors import UsageError
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top
+DEGREES = "EPSG:4326"
+"""CRS of a box that comes without one: WGS84 longitude and latitude."""
 
 # Points per edge when a box is bent into another CRS. The outline of a box of 1000 km sinks by
 # about 20 km between its corners; 2000 chords follow it to within 6 mm.
 _EDGE_POINTS = 2000
+_NAMELESS = ("", "unknown", "unnamed", "undefined")  # what writers call a CRS without a name
+_LONGEST_NAME = 80
 
 
 def parse_crs(crs: str | int | CRS) -> CRS:
@@ -35,9 +40,32 @@ def parse_crs(crs: str | int | CRS) -> CRS:
     return parsed
 
 
-def crs_name(crs: CRS) -> str:
-    """A short name for messages: the authority code if there is one."""
-    return f"EPSG:{crs.epsg}" if crs.epsg else str(crs.proj.name)
+def crs_name(crs: CRS | None) -> str:
+    """A short name for messages: the authority's code, else the CRS's own name, else its PROJ form.
+
+    A PROJ string drops what it cannot say, and may be cut: good for people, not for machines. None
+    is "pixel coordinates".
+    """
+    if crs is None:
+        return "pixel coordinates"
+    authority = crs.proj.to_authority(min_confidence=100)
+    if authority:
+        return ":".join(authority)
+    name = " ".join(crs.proj.name.split())
+    if name.lower() not in _NAMELESS:
+        return name[:_LONGEST_NAME]
+    with warnings.catch_warnings():  # pyproj warns that the string says less than the CRS
+        warnings.simplefilter("ignore", UserWarning)
+        form = " ".join(word for word in crs.proj.to_proj4().split() if word != "+type=crs")
+    return form[:_LONGEST_NAME] or f"a nameless {crs.proj.type_name}"
+
+
+def unit_name(crs: CRS) -> str:
+    """The unit of the CRS's coordinates, in the plural: metres, US survey feet, degrees."""
+    unit = str(crs.proj.axis_info[0].unit_name)
+    if unit.endswith("foot"):
+        return unit.removesuffix("foot") + "feet"
+    return unit if unit.endswith("s") else f"{unit}s"
 
 
 def check_box(bbox: Sequence[float], crs: CRS) -> Box:
@@ -55,8 +83,8 @@ def check_box(bbox: Sequence[float], crs: CRS) -> Box:
         _check_degrees(box, crs)
     elif max(abs(left), abs(right)) <= 180 and max(abs(bottom), abs(top)) <= 90:
         raise UsageError(
-            f"the box {_show(box)} looks like degrees, but its CRS {crs_name(crs)} counts in "
-            f"{crs.proj.axis_info[0].unit_name}: leave out the box's CRS or give EPSG:4326"
+            f"the box {_show(box)} looks like degrees, but its CRS {crs_name(crs)} is in "
+            f"{unit_name(crs)}: leave out the box's CRS or give EPSG:4326"
         )
     if left == right or bottom == top:
         raise UsageError(f"the box {_show(box)} is empty: west = east or south = north")
@@ -69,21 +97,36 @@ def _check_degrees(box: Box, crs: CRS) -> None:
     left, bottom, right, top = box
     if max(abs(number) for number in box) > 360:
         raise UsageError(
-            f"the box {_show(box)} looks like metres, but its CRS {crs_name(crs)} counts in "
-            "degrees: give the box's own CRS (--bbox-crs)"
+            f"the box {_show(box)} looks like metres, but its CRS {crs_name(crs)} is in degrees: "
+            "give the box's own CRS (--bbox-crs)"
         )
     if max(abs(bottom), abs(top)) > 90:
         raise UsageError(
             f"the box {_show(box)} has a latitude outside -90..90: "
             "give longitude first (west, south, east, north)"
         )
+    if left < 180 < right or left < -180 < right:
+        west, east = (left, right - 360) if right > 180 else (left + 360, right)
+        raise UsageError(
+            f"the box {_show(box)} crosses the antimeridian, which is not supported: "
+            f"{_halves((west, bottom, east, top))}"
+        )
     if max(abs(left), abs(right)) > 180:
         raise UsageError(f"the box {_show(box)} has a longitude outside -180..180")
     if left > right:
         raise UsageError(
-            f"the box {_show(box)} has west > east: it is reversed or crosses the antimeridian, "
-            "which is not supported; give one box on each side of 180 degrees"
+            f"the box {_show(box)} has west > east: it is reversed, or it crosses the "
+            f"antimeridian, which is not supported; then {_halves(box)}"
         )
+
+
+def _halves(box: Box) -> str:
+    """What to do about a box from ``left`` eastwards over 180 degrees to ``right``."""
+    left, bottom, right, top = (f"{number:.10g}" for number in box)
+    return (
+        f"give two boxes, {left},{bottom},180,{top} and -180,{bottom},{right},{top}, "
+        "and make a mosaic of each"
+    )
 
 
 def utm_crs(box: Box, crs: CRS) -> CRS:
@@ -123,7 +166,10 @@ def project_box(box: Box, crs: CRS, to: CRS) -> Box:
     except ProjError as error:
         raise UsageError(f"{failure}{error}") from error
     if bounds[0] > bounds[2]:
-        raise UsageError(f"{failure}it crosses the antimeridian; give another output CRS")
+        raise UsageError(
+            f"{failure}it crosses the antimeridian: give two boxes, one on each side of 180 "
+            "degrees, or another output CRS"
+        )
     if not _holds(box, crs, transformer, bounds):
         raise UsageError(f"{failure}give a smaller box or another CRS")
     return bounds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from rio_cogeo.cogeo import cog_validate
 from geodiff.errors import OutputError, UsageError
 from geodiff.geo.writing import WRITE_ERRORS, gdal, hidden, histogram, statistics, write_failure
 
+log = logging.getLogger(__name__)
+
 # Named sets of creation options. zstd, deflate and lzw are lossless. jpeg stores YCbCr with the
 # colours at half resolution; jpeg and webp are lossy and an eighth to a tenth of the size.
 PROFILES = MappingProxyType(
@@ -30,6 +33,10 @@ PROFILES = MappingProxyType(
 )
 _CODECS = "NONE LZW JPEG DEFLATE ZSTD WEBP LERC LERC_DEFLATE LERC_ZSTD LZMA"
 _LOSSLESS = ("NONE", "LZW", "DEFLATE", "ZSTD", "LZMA")
+_NEEDS = {  # options that only these codecs look at
+    "LEVEL": "DEFLATE ZSTD LERC_DEFLATE LERC_ZSTD LZMA", "PREDICTOR": "LZW DEFLATE ZSTD",
+    "QUALITY": "JPEG WEBP",
+}  # fmt: skip
 # Options of GDAL's COG driver (https://gdal.org/en/stable/drivers/raster/cog.html) with the values
 # it takes, less those that change the grid or the pixels' meaning (TILING_SCHEME, TARGET_SRS,
 # RES, EXTENT, NBITS, ...). GDAL only warns about a wrong name, and BLOCKSIZE=abc aborts it.
@@ -127,7 +134,10 @@ def check_options(profile: str, creation_options: Sequence[str] = ()) -> dict[st
             raise UsageError(f"{name} cannot be {value!r}: it takes {_describe(_OPTIONS[name])}")
         options[name] = value
     codec = options["COMPRESS"]
-    if codec not in ("LZW", "DEFLATE", "ZSTD"):
+    for name in {option.partition("=")[0].strip().upper() for option in creation_options}:
+        if codec not in _NEEDS.get(name, codec).split():
+            raise UsageError(f"{name} does nothing with {codec}: it is for {_NEEDS[name]}")
+    if codec not in _NEEDS["PREDICTOR"].split():
         options.pop("PREDICTOR", None)
     if codec in ("DEFLATE", "LERC_DEFLATE", "LZMA") and int(options.get("LEVEL", 1)) > 9:
         raise UsageError(f"LEVEL cannot be {options['LEVEL']} with {codec}: it takes 1 to 9")
@@ -163,12 +173,15 @@ def finish(
         options = check_options(profile, creation_options)
         chosen = any(option.strip().upper().startswith("BLOCKSIZE") for option in creation_options)
         options |= _layout(working, options, None if chosen else (512, 256, 128))
+        log.debug("COG: %s with %s", temporary.name, options)
         with gdal():
             rasterio.shutil.copy(str(working), str(temporary), driver="COG", **options)
-        _check_cog(temporary, lossless=options["COMPRESS"] in _LOSSLESS)
+        levels = _check_cog(temporary, lossless=options["COMPRESS"] in _LOSSLESS)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        size = temporary.stat().st_size / 1e6
         os.replace(temporary, out)
+        log.info("COG: %s of %.2f MB with %d overviews is valid and in place", out, size, levels)
         for sidecar in (".aux.xml", ".ovr", ".msk"):
             out.with_name(out.name + sidecar).unlink(missing_ok=True)
     except WRITE_ERRORS as error:
@@ -219,8 +232,8 @@ def _layout(
     return chosen
 
 
-def _check_cog(path: Path, lossless: bool) -> None:
-    """Raises OSError unless the COG is strictly valid, has overviews and holds every pixel."""
+def _check_cog(path: Path, lossless: bool) -> int:
+    """Number of overviews; OSError unless it is strictly valid, has them and holds every pixel."""
     with gdal():
         valid, errors, warnings = cog_validate(path, strict=True, quiet=True)
         with rasterio.open(path) as dataset:
@@ -234,3 +247,4 @@ def _check_cog(path: Path, lossless: bool) -> None:
             mean = statistics(counts)["STATISTICS_MEAN"]
             if not np.isclose(mean, float(expected), rtol=1e-9, atol=0):
                 raise OSError(f"band {band + 1} differs from the working raster")
+    return len(overviews)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import math
 import os
 import tempfile
@@ -11,28 +14,45 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from odc.geo.geobox import GeoBox
-from rasterio._err import CPLE_BaseError
-from rasterio.errors import RasterioError
 
 from geodiff.errors import DataError, OutputError, UsageError
-from geodiff.geo.grid import PixelGrid, dataset_crs
-from geodiff.geo.source import open_raster, quiet
+from geodiff.geo.grid import PixelGrid
+from geodiff.geo.source import dataset_crs, open_raster
+from geodiff.geo.writing import WRITE_ERRORS, gdal, write_failure
 
-_TAGS = "GEODIFF_ENCODER", "GEODIFF_CELL", "GEODIFF_GSD", "GEODIFF_ROW", "GEODIFF_COL"
+log = logging.getLogger(__name__)
+
+_TAGS = (
+    *("GEODIFF_ENCODER", "GEODIFF_CELL", "GEODIFF_GSD", "GEODIFF_ROW", "GEODIFF_COL"),
+    "GEODIFF_SOURCE",  # the only one that may be missing
+)
 
 Values = npt.NDArray[np.float32]
 
 
-def tags(grid: PixelGrid, cell: int, gsd: float, encoder: str) -> dict[str, str]:
+def tags(grid: PixelGrid, cell: int, gsd: float, encoder: str, source: str) -> dict[str, str]:
     """The facts about an embedding grid that the transform does not tell, as tags."""
-    facts = encoder, str(cell), repr(float(gsd)), str(grid.row), str(grid.col)
+    facts = encoder, str(cell), repr(float(gsd)), str(grid.row), str(grid.col), source
     return dict(zip(_TAGS, facts, strict=True))
+
+
+def digest(
+    values: Values, valid: npt.NDArray[np.bool_], grid: PixelGrid, facts: dict[str, str]
+) -> str:
+    """SHA-256 in hex of everything that a file holds."""
+    box = grid.geobox
+    place = [str(box.crs), *(float(number).hex() for number in box.affine[:6])]
+    total = hashlib.sha256(json.dumps([values.shape, place, facts]).encode())
+    total.update(np.where(valid[:, :, None], values, 0).astype("<f4").tobytes())
+    total.update(valid.tobytes())
+    return total.hexdigest()
 
 
 def write(path: str | Path, values: Values, grid: PixelGrid, facts: dict[str, str]) -> None:
     """Write ``values`` (row, col, feature) beside ``path``, then rename the file into place.
 
-    Raises OutputError.
+    Tags without a text are left out. Raises OutputError; GDAL reports a full disk only for some
+    writes, so the file is read back first.
     """
     target = Path(path)
     if not target.parent.is_dir():
@@ -43,7 +63,7 @@ def write(path: str | Path, values: Values, grid: PixelGrid, facts: dict[str, st
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
             part = Path(folder) / "embeddings.tif"
             with (
-                quiet(),
+                gdal(),
                 rasterio.open(
                     part,
                     "w",
@@ -61,24 +81,29 @@ def write(path: str | Path, values: Values, grid: PixelGrid, facts: dict[str, st
                     BIGTIFF="IF_SAFER",
                 ) as dataset,
             ):
-                dataset.update_tags(**facts)
+                dataset.update_tags(**{name: text for name, text in facts.items() if text})
                 for band in range(features):
                     dataset.write(values[:, :, band], band + 1)
+            with gdal(), rasterio.open(part) as dataset:
+                for band in range(features):
+                    if not np.array_equal(dataset.read(band + 1), values[:, :, band], True):
+                        raise OSError("the file does not hold all that was written")
             os.replace(part, target)
-    except (RasterioError, CPLE_BaseError, OSError) as error:
-        raise OutputError(f"the embeddings cannot be written to {target}: {error}") from error
+        log.info("embeddings: %s, %d x %d cells, %d features", target, height, width, features)
+    except WRITE_ERRORS as error:
+        raise write_failure(target, error) from error
 
 
 def read(
     path: str | Path,
-) -> tuple[Values, npt.NDArray[np.bool_], PixelGrid, int, float, str]:
-    """Values (row, col, feature), validity, grid, cell, gsd and encoder, as ``write`` wrote them.
+) -> tuple[Values, npt.NDArray[np.bool_], PixelGrid, int, float, str, str]:
+    """Values (row, col, feature), validity, grid, cell, gsd, encoder and source, as written.
 
     Raises DataError if the file is missing, damaged or no embedding grid.
     """
     with open_raster(path) as dataset:
         facts = dataset.tags()
-        missing = [name for name in _TAGS if name not in facts]
+        missing = [name for name in _TAGS[:-1] if name not in facts]
         if missing:
             raise DataError(
                 f"{path} is not an embedding grid of geodiff, it lacks the tags "
@@ -90,10 +115,10 @@ def read(
         for band in range(dataset.count):
             values[:, :, band] = dataset.read(band + 1)
         box = GeoBox(dataset.shape, dataset.transform, dataset_crs(dataset))
-    encoder, cell, gsd, row, col = (facts[name] for name in _TAGS)
+    encoder, cell, gsd, row, col, source = (str(facts.get(name, "")) for name in _TAGS)
     try:
         grid = PixelGrid(box, int(row), int(col))
         valid = np.asarray(np.isfinite(values).all(axis=2))
-        return values, valid, grid, int(cell), float(gsd), str(encoder)
+        return values, valid, grid, int(cell), float(gsd), encoder, source
     except (ValueError, UsageError) as error:
         raise DataError(f"{path} has damaged GEODIFF tags or grid: {error}") from error

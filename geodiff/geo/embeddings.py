@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from pyproj import Transformer
 from geodiff.errors import DataError, UsageError
 from geodiff.geo import embedding_file
 from geodiff.geo.grid import PixelGrid, Positions
-from geodiff.geo.slerp import arc_weights, slerp
+from geodiff.geo.slerp import arc_weights, between_centres, slerp
 from geodiff.window import Window
 
 if TYPE_CHECKING:
@@ -27,14 +28,16 @@ _POINTS = 16384  # points whose neighbours are gathered at once
 _SAME_PLACE = 1e-3  # grids whose pixels lie this close (in pixels) share a lattice
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EmbeddingGrid:
     """One unit vector per cell of a grid.
 
     ``values``: float32 (row, col, feature), NaN where not ``valid``: bool (row, col). ``grid``: one
     pixel is one cell. ``cell``: image pixels per cell side. ``gsd``: metres per image pixel.
-    ``encoder``: fingerprint of what made the vectors. The arrays are copied and read-only. Raises
-    UsageError if shapes disagree, or a valid vector's length is off 1 by more than 1e-5.
+    ``encoder``: fingerprint of what made the vectors. ``source``: file name or URL of the raster
+    they were made from, if any. The arrays are copied and read-only; grids with the same content
+    are equal. Raises UsageError if shapes disagree, or a valid vector's length is off 1 by more
+    than 1e-5.
     """
 
     values: Vectors
@@ -43,6 +46,7 @@ class EmbeddingGrid:
     cell: int
     gsd: float
     encoder: str
+    source: str = ""
 
     def __post_init__(self) -> None:
         values, valid = np.array(self.values, np.float32), np.array(self.valid, np.bool_)
@@ -68,6 +72,22 @@ class EmbeddingGrid:
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "valid", valid)
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the vectors and the transform do not tell, as tags."""
+        return embedding_file.tags(self.grid, self.cell, self.gsd, self.encoder, self.source)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 in hex: equal for grids with equal vectors, place and facts, in any process."""
+        return embedding_file.digest(self.values, self.valid, self.grid, self.facts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EmbeddingGrid) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
     def field(self, rows: npt.ArrayLike, cols: npt.ArrayLike) -> Vectors:
         """Unit vectors float32 (len(rows), len(cols), feature) where ``rows`` and ``cols`` cross.
 
@@ -77,8 +97,8 @@ class EmbeddingGrid:
         is invalid (see ``filled``).
         """
         self._require_filled()
-        low, t_low = _between_centres(rows, self.valid.shape[0])
-        left, t_left = _between_centres(cols, self.valid.shape[1])
+        low, t_low = between_centres(rows, self.valid.shape[0])
+        left, t_left = between_centres(cols, self.valid.shape[1])
         out = np.empty((len(low), len(left), self.values.shape[2]), np.float32)
         for first in np.unique(low):
             second = min(first + 1, self.valid.shape[0] - 1)
@@ -99,8 +119,8 @@ class EmbeddingGrid:
         out = np.empty((len(flat), self.values.shape[2]), np.float32)
         for start in range(0, len(flat), _POINTS):
             part = slice(start, start + _POINTS)
-            low, t_low = _between_centres(flat[part, 0], self.valid.shape[0])
-            left, t_left = _between_centres(flat[part, 1], self.valid.shape[1])
+            low, t_low = between_centres(flat[part, 0], self.valid.shape[0])
+            left, t_left = between_centres(flat[part, 1], self.valid.shape[1])
             second = np.minimum(low + 1, self.valid.shape[0] - 1)
             ends = [self._along(row, left, t_left) for row in (low, second)]
             out[part] = slerp(ends[0], ends[1], t_low)
@@ -137,16 +157,10 @@ class EmbeddingGrid:
             raise DataError(
                 "no cell of the embedding grid is valid: its source has no valid pixels there"
             )
-        from shapely import STRtree, points
+        from geodiff.geo.holes import fill
 
-        known, holes = np.argwhere(self.valid), np.argwhere(~self.valid)
-        hole, near = STRtree(points(known)).query_nearest(points(holes), all_matches=True)
-        order = np.lexsort((near, hole))
-        _, first = np.unique(hole[order], return_index=True)
-        source = known[near[order][first]]
-        values = self.values.copy()
-        values[tuple(holes.T)] = values[tuple(source.T)]
-        return replace(self, values=values, valid=np.ones_like(self.valid))
+        filled = fill(self.values, self.valid)
+        return replace(self, values=filled, valid=np.ones_like(self.valid))
 
     def to_xarray(self) -> xarray.DataArray:
         """DataArray (feature, y, x) with cell-centre coordinates, ``spatial_ref`` and the facts."""
@@ -162,7 +176,7 @@ class EmbeddingGrid:
                 "x": affine.c + (np.arange(width) + 0.5) * affine.a,
             },
             name="embedding",
-            attrs=embedding_file.tags(self.grid, self.cell, self.gsd, self.encoder),
+            attrs=self.facts,
         )
         if self.grid.crs is not None:
             array = array.rio.write_crs(str(self.grid.crs))
@@ -174,8 +188,7 @@ class EmbeddingGrid:
 
         Raises OutputError if it cannot be written; then nothing is left under that name.
         """
-        facts = embedding_file.tags(self.grid, self.cell, self.gsd, self.encoder)
-        embedding_file.write(path, self.values, self.grid, facts)
+        embedding_file.write(path, self.values, self.grid, self.facts)
 
     @classmethod
     def open(cls, path: str | Path) -> EmbeddingGrid:
@@ -235,15 +248,3 @@ class EmbeddingGrid:
             cells = np.stack([(y - mine.f) / mine.e, (x - mine.c) / mine.a], axis=-1)
             out[start : start + step] = self.at(cells)
         return out
-
-
-def _between_centres(
-    positions: npt.ArrayLike, count: int
-) -> tuple[npt.NDArray[np.intp], Positions]:
-    """The cell whose centre comes before each position, and how far (0..1) it is to the next."""
-    where = np.atleast_1d(np.asarray(positions, np.float64))
-    if where.ndim != 1 or not np.isfinite(where).all():
-        raise UsageError("positions in an embedding grid must be a list of finite numbers")
-    inside = np.clip(where - 0.5, 0, count - 1)
-    before = np.minimum(np.floor(inside).astype(np.intp), max(count - 2, 0))
-    return before, inside - before

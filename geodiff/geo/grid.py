@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,9 +17,11 @@ from pyproj import Transformer
 from rasterio.io import DatasetReader
 
 from geodiff.errors import DataError, UsageError
-from geodiff.geo.boxes import check_box, crs_name, parse_crs, project_box, utm_crs
-from geodiff.geo.source import open_raster, probe
+from geodiff.geo.boxes import DEGREES, check_box, crs_name, parse_crs, project_box, utm_crs
+from geodiff.geo.source import dataset_crs, open_raster, probe
 from geodiff.window import Window
+
+log = logging.getLogger(__name__)
 
 Positions = npt.NDArray[np.float64]
 
@@ -70,7 +73,7 @@ class PixelGrid:
     @property
     def crs_name(self) -> str:
         """The CRS for messages, such as EPSG:32610."""
-        return "pixel coordinates" if self.crs is None else crs_name(self.crs)
+        return crs_name(self.crs)
 
     @property
     def window(self) -> Window:
@@ -168,19 +171,19 @@ class PixelGrid:
 
 def box_grid(
     bbox: Sequence[float],
-    bbox_crs: str | int | CRS = "EPSG:4326",
+    bbox_crs: str | int | CRS | None = None,
     crs: str | int | CRS | None = None,
     res: float | None = None,
 ) -> PixelGrid:
     """The grid of whole pixels that covers ``bbox``, on the lattice that hangs on the CRS origin.
 
-    ``bbox`` is west, south, east, north in ``bbox_crs`` (a geographic or projected CRS); the area
-    it encloses lies wholly inside the grid, to 1e-6 of a pixel. ``crs`` is the output CRS; None
-    takes the UTM zone (WGS84) of the box's centre. ``res`` is the pixel size in units of the
-    output CRS: metres in UTM, degrees in a geographic CRS. Boxes that overlap share their pixels
-    exactly. Raises UsageError for a box, CRS or resolution that makes no grid.
+    ``bbox`` is west, south, east, north in ``bbox_crs`` (geographic or projected; None is WGS84
+    degrees); the area it encloses lies wholly inside the grid, to 1e-6 of a pixel. ``crs`` is the
+    output CRS; None takes the UTM zone (WGS84) of the box's centre. ``res`` is the pixel size in
+    units of the output CRS: metres in UTM, degrees in a geographic CRS. Boxes that overlap share
+    their pixels exactly. Raises UsageError for a box, CRS or resolution that makes no grid.
     """
-    source = parse_crs(bbox_crs)
+    source = parse_crs(bbox_crs or DEGREES)
     box = check_box(bbox, source)
     target = utm_crs(box, source) if crs is None else parse_crs(crs)
     if res is None or not math.isfinite(res) or res <= 0:
@@ -196,13 +199,15 @@ def box_grid(
     if target.proj.is_geographic and res > max(right - left, top - bottom):
         raise UsageError(
             f"the resolution {res:g} is larger than the box ({right - left:g} x {top - bottom:g}); "
-            f"it counts in degrees, as the output CRS {crs_name(target)} does: give degrees, or a "
-            "CRS in metres"
+            f"it is in degrees, as the output CRS {crs_name(target)} is: give degrees, or a CRS in "
+            "metres"
         )
     row, last_row = _span(-top, -bottom, res)
     col, last_col = _span(left, right, res)
     affine = Affine(res, 0.0, col * res, 0.0, -res, -row * res)
-    return PixelGrid(GeoBox((last_row - row, last_col - col), affine, target), row, col)
+    grid = PixelGrid(GeoBox((last_row - row, last_col - col), affine, target), row, col)
+    log.debug("grid: box %s snapped to %s in %s, %g a pixel", box, grid.window, grid.crs_name, res)
+    return grid
 
 
 def _span(low: float, high: float, res: float) -> tuple[int, int]:
@@ -238,12 +243,7 @@ def dataset_grid(dataset: DatasetReader) -> PixelGrid:
     if affine.b or affine.d or affine.a <= 0 or (affine.e >= 0 and dataset.crs):
         kind = "rotated" if affine.b or affine.d else "not north-up"
         raise DataError(
-            f"the grid of {name} is {kind} (transform {tuple(affine)[:6]}): make it north-up "
-            f"with gdalwarp {name} out.tif"
+            f"the grid of {name} is {kind} (transform {tuple(affine)[:6]}): say which north-up "
+            f"grid to take (--bbox or --like), or make it north-up with gdalwarp {name} out.tif"
         )
     return PixelGrid(GeoBox(dataset.shape, affine, dataset_crs(dataset)), 0, 0)
-
-
-def dataset_crs(dataset: DatasetReader) -> CRS | None:
-    """CRS of an open raster, by its EPSG code only where the match is certain; None without."""
-    return CRS(dataset.crs.to_string()) if dataset.crs else None

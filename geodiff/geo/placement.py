@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,8 @@ from rasterio.io import DatasetReader
 from rasterio.warp import transform
 
 from geodiff.errors import DataError
-from geodiff.geo.grid import PixelGrid, dataset_crs
+from geodiff.geo.grid import PixelGrid
+from geodiff.geo.source import dataset_crs, open_raster, probe
 from geodiff.window import Window
 
 Positions = npt.NDArray[np.float64]
@@ -33,6 +35,11 @@ class Placement:
     affine: Affine
     height: int
     width: int
+
+    @property
+    def pixel(self) -> float:
+        """Length of a pixel's upper edge, in units of the CRS."""
+        return math.hypot(self.affine.a, self.affine.d)
 
     @classmethod
     def of(cls, dataset: DatasetReader) -> Placement:
@@ -153,6 +160,13 @@ class Placement:
         y = mine.d * col + mine.e * row + mine.f
         x, y = _between(self.crs, grid.crs, x, y)
         return anchor.row + (y - anchor.y) / theirs.e, anchor.col + (x - anchor.x) / theirs.a
+
+
+def raster_placement(path: str | Path) -> Placement:
+    """Placement of the raster at ``path``; DataError as ``raster_grid``, but it may be rotated."""
+    with open_raster(path) as dataset:
+        probe(dataset)
+        return Placement.of(dataset)
 
 
 def _between(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from xml.sax.saxutils import escape
 
@@ -62,6 +64,11 @@ def clean_href(source: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, kept, ""))
 
 
+def source_name(source: str) -> str:
+    """What a source is called in another place: a local file's name, or a clean URL."""
+    return clean_href(source) if is_remote(source) else plain(Path(source).name)
+
+
 def plain(text: str) -> str:
     """``text`` on one line, without control characters and lone surrogates."""
     return _UNWRITABLE.sub(" ", text).strip()
@@ -76,6 +83,10 @@ def software_version() -> str:
 
 
 def _now() -> datetime:
+    """Now, or the time in SOURCE_DATE_EPOCH (reproducible-builds.org), to the second."""
+    fixed = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if fixed.isdecimal():
+        return datetime.fromtimestamp(int(fixed), UTC)
     return datetime.now(UTC).replace(microsecond=0)
 
 
@@ -94,6 +105,7 @@ class Provenance:
     steps: int  # denoising steps
     guidance: float  # guidance scale; 1 is none
     noise_version: int = 1
+    layout: str = "single"  # one canvas, or "world, charts of 2048 px"
     command: str = ""  # the command line, where there was one
     derived_from: tuple[str, ...] = ()  # files and URLs whose content shaped the image
     credit: str = ""  # credit line of the model's training data
@@ -139,6 +151,7 @@ class Provenance:
             "GEODIFF_MODE": self.mode,
             "GEODIFF_STEPS": str(self.steps),
             "GEODIFF_GUIDANCE": f"{self.guidance:g}",
+            "GEODIFF_LAYOUT": self.layout,
             "GEODIFF_CREDIT": self.credit,
             "GEODIFF_DERIVED_FROM": self._sources(),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +18,14 @@ from rasterio.windows import Window as RasterWindow
 
 from geodiff.errors import DataError
 from geodiff.geo.bands import check_type, choose_bands, is_masked
+from geodiff.geo.boxes import crs_name
 from geodiff.geo.grid import PixelGrid
 from geodiff.geo.placement import Placement
+from geodiff.geo.provenance import source_name
 from geodiff.geo.source import open_raster, probe
 from geodiff.window import Window
+
+log = logging.getLogger(__name__)
 
 Pixels = tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]
 
@@ -70,6 +75,12 @@ class Reference:
                     f"{path} has no valid pixel (all nodata or transparent): check its nodata "
                     f"value ({dataset.nodata}) or take another raster"
                 )
+            log.info(
+                "source: %s (%s), bands %s of %d as red, green, blue, %d x %d px, %s",
+                *(source_name(str(path)), dataset.driver, chosen, dataset.count),
+                *(dataset.width, dataset.height, crs_name(reference.placement.crs)),
+            )
+            log.debug("source: transform %s, nodata %s", tuple(dataset.transform), dataset.nodata)
         return reference
 
     def read(self, grid: PixelGrid, window: Window | None = None) -> Pixels:
@@ -86,6 +97,7 @@ class Reference:
         self.placement.check(self.path, grid)
         with open_raster(self.path) as dataset:
             offset = self.placement.offset_on(grid)
+            log.debug("source: %s %s", "warps" if offset is None else "copies", target)
             if offset is not None:
                 row, col = target.row - offset[0], target.col - offset[1]
                 return self._copy(dataset, Window(row, col, *target.shape))
@@ -110,7 +122,9 @@ class Reference:
         if self.masked and inside.any():
             inside[inside] = self._sample_mask(row[inside], col[inside])
         share = common.height * common.width / (grid.window.height * grid.window.width)
-        return float(inside.mean()) * share
+        covered = float(inside.mean()) * share
+        log.info("source: covers %.1f %% of the grid", 100 * covered)
+        return covered
 
     def _sample_mask(
         self, row: npt.NDArray[np.float64], col: npt.NDArray[np.float64]

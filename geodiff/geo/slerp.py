@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from geodiff.errors import UsageError
+
 Floats = npt.NDArray[np.float64]
 
 # Below this sine of the angle the two weights are 0/0 to rounding.
@@ -43,3 +45,17 @@ def arc_weights(cosine: npt.ArrayLike, t: npt.ArrayLike) -> tuple[Floats, Floats
     near = np.where(smooth, near, np.where(opposite, nearer[0], straight[0]))
     far = np.where(smooth, far, np.where(opposite, nearer[1], straight[1]))
     return near, far
+
+
+def between_centres(positions: npt.ArrayLike, count: int) -> tuple[npt.NDArray[np.intp], Floats]:
+    """The cell whose centre comes before each position, and how far (0..1) it is to the next.
+
+    ``positions`` are fractions of a cell from the first cell's edge, ``count`` is the number of
+    cells. Raises UsageError unless they are a list of finite numbers.
+    """
+    where = np.atleast_1d(np.asarray(positions, np.float64))
+    if where.ndim != 1 or not np.isfinite(where).all():
+        raise UsageError("positions in an embedding grid must be a list of finite numbers")
+    inside = np.clip(where - 0.5, 0, count - 1)
+    before = np.minimum(np.floor(inside).astype(np.intp), max(count - 2, 0))
+    return before, inside - before

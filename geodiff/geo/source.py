@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import rasterio
+from odc.geo import CRS
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
@@ -55,6 +56,11 @@ def probe(dataset: DatasetReader) -> None:
     """Read the last pixel, which a truncated file usually lacks; call it within ``open_raster``."""
     corner = RasterWindow(dataset.width - 1, dataset.height - 1, 1, 1)
     dataset.read(dataset.count, window=corner)
+
+
+def dataset_crs(dataset: DatasetReader) -> CRS | None:
+    """CRS of an open raster, by its EPSG code only where the match is certain; None without."""
+    return CRS(dataset.crs.to_string()) if dataset.crs else None
 
 
 def _check_file(path: str | Path) -> None:

@@ -52,7 +52,9 @@ def item_for(
         href = _relative(str(preview), path.parent)
         item.add_asset("preview", _asset(href, Path(preview), pystac.MediaType.PNG, "overview"))
     for source in provenance.derived_from:
-        href = source if is_remote(source) else _relative(source, path.parent)
+        # A name without a directory that is not here tells what, but not where.
+        known = not is_remote(source) and (Path(source).name != source or Path(source).exists())
+        href = _relative(source, path.parent) if known else source
         item.add_link(pystac.Link(rel=pystac.RelType.DERIVED_FROM, target=plain(href)))
     return item
 
@@ -114,6 +116,7 @@ def _projection_fields(grid: PixelGrid) -> dict[str, Any]:
     authority = grid.crs.proj.to_authority(min_confidence=100)
     crs: dict[str, Any] = {"proj:code": ":".join(authority) if authority else None}
     if authority is None:
+        crs["proj:wkt2"] = grid.crs.proj.to_wkt()
         crs["proj:projjson"] = grid.crs.proj.to_json_dict()
     return crs | {
         "gsd": grid.gsd,
@@ -145,6 +148,7 @@ def _provenance_fields(provenance: Provenance) -> dict[str, Any]:
         "geodiff:mode": plain(provenance.mode),
         "geodiff:steps": provenance.steps,
         "geodiff:guidance": provenance.guidance,
+        "geodiff:layout": plain(provenance.layout),
     }
     for name, text in (("command", provenance.command), ("credit", provenance.credit)):
         if text:

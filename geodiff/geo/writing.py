@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import rasterio
+import rasterio._env
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -27,10 +30,28 @@ _READ = 1024
 
 @contextmanager
 def gdal() -> Iterator[None]:
-    """GDAL with a block cache of 128 MiB, and silent about rasters that have no CRS."""
+    """GDAL with a block cache of 128 MiB, and silent about rasters that have no CRS.
+
+    What fails is raised in Python; nothing is printed.
+    """
+    _hush_libtiff()
     with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
+
+
+@cache
+def _hush_libtiff() -> None:
+    """Stop libtiff's own lines on stderr ("_tiffWriteProc: No space left on device"), for good.
+
+    GDAL's file layer prints them past every handler that GDAL or Python can set, and reports the
+    same failure to Python. Where libtiff is out of reach (Windows, a build of GDAL with a renamed
+    copy in it) they stay. https://libtiff.gitlab.io/libtiff/functions/TIFFError.html
+    """
+    with suppress(OSError, AttributeError):
+        handler = ctypes.CDLL(rasterio._env.__file__).TIFFSetErrorHandler
+        handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        handler(None)
 
 
 def hidden(path: Path, token: str, suffix: str = ".tif") -> Path:
@@ -40,6 +61,8 @@ def hidden(path: Path, token: str, suffix: str = ".tif") -> Path:
 
 def write_failure(path: Path, cause: BaseException | str) -> OutputError:
     """The one-line OutputError for a write that failed, with the space left on that disk."""
+    while isinstance(cause, BaseException) and cause.__cause__ is not None:
+        cause = cause.__cause__  # rasterio: "Write failed. See previous exception for details."
     reason = " ".join(str(cause).split()) or type(cause).__name__
     space = ""
     with suppress(OSError):

@@ -78,6 +78,7 @@ class CodecConfig(RunConfig):
     chroma: float = 0.5  # weight of the absolute error of red - green and blue - green
     gradient: float = 0.0  # weight of the absolute error of pixel differences
     feature: float = 0.0  # weight of the feature distance (EfficientNet-Lite0, extra `train`)
+    texture: float = 0.0  # weight of the difference of local contrast in waves of 2 to 16 px
     latent_penalty: float = 1e-3  # weight of the mean square of the latents
     freeze_encoder: bool = False  # train the decoder alone, so that latents stay as they are
     start_from: str | None = None  # a codec folder to go on from; None starts afresh

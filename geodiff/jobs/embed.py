@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +13,15 @@ from numpy.typing import NDArray
 
 from geodiff.errors import DataError, UsageError
 from geodiff.geo.boxes import parse_crs
+from geodiff.geo.cog import check_target
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
+from geodiff.geo.placement import raster_placement
+from geodiff.geo.provenance import source_name
 from geodiff.geo.raster import Reference
+from geodiff.jobs import values as kinds
+from geodiff.jobs.check import ground_sample
+from geodiff.jobs.request import PLACE, check_box_options
 from geodiff.models.bundle import Model
 from geodiff.steps import Step, drain
 from geodiff.window import Window
@@ -34,16 +41,18 @@ class EmbedRequest:
     out: str  # GeoTIFF to write, one float32 band a feature
     model: str | None = None  # a model directory; None is the one shipped with the package
     bbox: tuple[float, float, float, float] | None = None  # west, south, east, north
-    bbox_crs: str = "EPSG:4326"
+    bbox_crs: str | None = None  # CRS of bbox; None: EPSG:4326
     crs: str | None = None  # CRS of the grid; None: the raster's
     res: float | None = None  # pixel size in units of the CRS; None: the raster's
     like: str | None = None  # a raster whose grid is taken
     bands: tuple[int, int, int] | None = None  # from 1; None: 1,2,3
     scale: tuple[float, float] | None = None  # values that become 0 and 255
+    gsd: float | None = None  # metres per pixel of a raster without CRS; None: the model's
     device: str = "auto"
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        kinds.settle(self, PLACE | {"source": kinds.path})
         scaled = self.crs is not None or self.res is not None
         if self.like and (self.bbox or scaled):
             raise UsageError(
@@ -51,12 +60,18 @@ class EmbedRequest:
             )
         if not self.bbox and scaled:
             raise UsageError("--crs and --res need --bbox; without it the raster's grid is kept")
+        check_box_options(self.bbox, self.bbox_crs, self.gsd)
+
+    @property
+    def grid(self) -> PixelGrid:
+        """The grid whose cells are embedded: like, else the box, else the raster's own."""
+        if self.like:
+            return raster_grid(self.like)
+        return reference_grid(self.source, self.bbox, self.bbox_crs, self.crs, self.res)
 
 
 def steps(request: EmbedRequest) -> Generator[Step, None, EmbeddingGrid]:
     """Embed and save, yielding progress; the generator's value is the grid."""
-    from geodiff.geo.cog import check_target
-
     check_target(
         Path(request.out), request.overwrite, (request.source, *filter(None, (request.like,)))
     )
@@ -64,31 +79,52 @@ def steps(request: EmbedRequest) -> Generator[Step, None, EmbeddingGrid]:
         raise UsageError(f"the output {request.out} does not end in .tif or .tiff")
     reference = Reference.open(request.source, request.bands, request.scale)
     model = Model.load(request.model, request.device)
-    grid = reference_grid(request.source, request.bbox, request.bbox_crs, request.crs, request.res)
-    if request.like:
-        grid = raster_grid(request.like)
-    embeddings = yield from embed_steps(model, reference, grid)
+    embeddings = yield from embed_steps(model, reference, request.grid, gsd=request.gsd)
     embeddings.save(request.out)
     return embeddings
 
 
-def embed(model: Model, source: str | Path, grid: PixelGrid | None = None) -> EmbeddingGrid:
-    """Embed a raster on ``grid``; None takes the raster's own grid."""
-    reference = Reference.open(source)
-    return drain(embed_steps(model, reference, raster_grid(source) if grid is None else grid))
+def embed(
+    model: Model | str | Path | None,
+    source: str | Path,
+    grid: PixelGrid | None = None,
+    **options: Any,
+) -> EmbeddingGrid:
+    """Embed the raster ``source`` and return its grid, without saving it.
+
+    ``model`` is a loaded Model, or the directory of one; None is the one shipped. ``grid`` is what
+    to embed on; None takes what ``options`` ask for, else the raster's own grid. ``options`` are
+    fields of EmbedRequest: bands, scale, bbox, bbox_crs, crs, res, like, gsd, and device where the
+    model is yet to be loaded. Raises UsageError for options that make no sense, DataError for a
+    raster that cannot be used.
+    """
+    placed = sorted({"bbox", "bbox_crs", "crs", "res", "like"} & options.keys())
+    if grid is not None and placed:
+        raise UsageError(f"a grid is given, so {', '.join(placed)} would do nothing: leave out one")
+    if extra := sorted({"model", "out", "overwrite"} & options.keys()):
+        raise UsageError(f"embed() saves nothing, so leave out {', '.join(extra)}; see grid.save()")
+    request = EmbedRequest(kinds.path("source", source), "", **options)
+    reference = Reference.open(request.source, request.bands, request.scale)
+    if not isinstance(model, Model):
+        model = Model.load(model, request.device)
+    wanted = request.grid if grid is None else grid
+    return drain(embed_steps(model, reference, wanted, gsd=request.gsd))
 
 
 def reference_grid(
     path: str,
     bbox: tuple[float, float, float, float] | None,
-    bbox_crs: str,
+    bbox_crs: str | None,
     crs: str | None,
     res: float | None,
 ) -> PixelGrid:
-    """The raster's own grid to the bit; with ``bbox`` a snapped one in its CRS and resolution."""
-    own = raster_grid(path)
+    """The raster's own grid to the bit; with ``bbox`` a snapped one in its CRS and resolution.
+
+    With a box the raster may also be rotated or south-up.
+    """
     if bbox is None:
-        return own
+        return raster_grid(path)
+    own = raster_placement(path)
     if own.crs is None:
         raise DataError(
             f"{path} has no CRS, so a box on the map cannot be found in it: leave out --bbox "
@@ -96,7 +132,7 @@ def reference_grid(
         )
     if crs is not None and res is None and parse_crs(crs) != own.crs:
         raise UsageError(f"--crs {crs} differs from the CRS of {path}: give --res as well")
-    pixel = own.geobox.affine.a if res is None else res
+    pixel = own.pixel if res is None else res
     return box_grid(bbox, bbox_crs, crs or str(own.crs), snap(pixel))
 
 
@@ -107,14 +143,26 @@ def snap(res: float) -> float:
 
 
 def embed_steps(
-    model: Model, reference: Reference, grid: PixelGrid
+    model: Model,
+    reference: Reference,
+    grid: PixelGrid,
+    empty: bool = False,
+    gsd: float | None = None,
 ) -> Generator[Step, None, EmbeddingGrid]:
-    """Embed the cells that cover ``grid``, some rows of cells at a time."""
-    cell = model.cell
+    """Embed the cells that cover ``grid``, some rows of cells at a time.
+
+    ``gsd`` is that of a grid without CRS, in metres; None takes the model's and says so. Raises
+    DataError where no cell is covered by at least half, unless ``empty`` allows that, UsageError
+    for a ``gsd`` that the grid's CRS tells.
+    """
+    cell, size = model.cell, ground_sample(grid, gsd, model.gsd)
     cells = grid.cell_grid(cell)
     height, width = cells.window.shape
     values = np.zeros((height, width, model.encoder.dim), np.float32)
     valid = np.zeros((height, width), np.bool_)
+    if grid.crs is None and gsd is None and not empty:
+        note = f"no CRS: {size:g} m per pixel is assumed; give --gsd METRES if it is another"
+        yield Step("embed", 0, height, notes=(note,))
     # A warped raster is read in blocks of the lattice: whole ones, so that none is warped twice.
     for strip in row_strips(cells.window, max(1, STRIP // cell)):
         pixels, mask = reference.read(grid, strip.zoom_in(cell))
@@ -126,13 +174,13 @@ def embed_steps(
             chosen = torch.from_numpy(mend(images[good], tiles.swapaxes(1, 2)[good]))
             values[rows][good] = model.encoder.embed(chosen).numpy()
         yield Step("embed", rows.stop, height)
-    if not valid.any():
+    if not (valid.any() or empty):
         raise DataError(
             f"{reference.path} covers less than half of every cell of the grid: choose a box "
             "within it, and check the CRS of the box"
         )
-    gsd = grid.gsd or model.gsd
-    return EmbeddingGrid(values, valid, cells, cell, gsd, model.encoder.fingerprint)
+    name = source_name(reference.path)
+    return EmbeddingGrid(values, valid, cells, cell, size, model.encoder.fingerprint, name)
 
 
 def row_strips(cells: Window, height: int) -> Iterator[Window]:

@@ -15,7 +15,7 @@ from geodiff.errors import DataError
 from geodiff.jobs import metrics
 from geodiff.jobs.dataset import PatchSet
 from geodiff.jobs.latents import crop_fields, embed_cells
-from geodiff.jobs.sampling import GUIDED_SIGMAS, Sampling
+from geodiff.jobs.sampling import Sampling
 from geodiff.models.bundle import Model
 from geodiff.steps import Step
 from geodiff.window import Window
@@ -43,10 +43,15 @@ class Report:
     similarity_shuffled: float  # control: between different places
     frechet: float  # synthetic against real val cells
     frechet_floor: float  # real train against real val cells, as many
+    kernel: float  # kernel distance (unbiased, KID's formula) of synthetic to real val cells
+    kernel_spread: float  # its standard deviation over subsets
+    kernel_floor: float  # the same of real train to real val cells
     nearest_train: float  # median cosine of a synthetic cell to the nearest sampled training cell
     nearest_train_floor: float  # the same of a real val cell
     codec_psnr: float  # dB, real patches encoded and decoded
     sharpness: float  # synthetic over real: mean difference of neighbouring pixels
+    detail: float  # synthetic over real: power of waves shorter than 8 pixels
+    detail_codec: float  # the same of the codec alone, the ceiling
 
     def as_dict(self) -> dict[str, float | int | str]:
         """JSON-ready figures."""
@@ -106,7 +111,7 @@ def repaint(
     def bound(known: torch.Tensor | None) -> Denoise:
         return Precondition(lambda x, t: model.denoiser.velocity(x, t, known, gsd))
 
-    guided = Guided(bound(field), bound(None), sampling.guidance, GUIDED_SIGMAS)
+    guided = Guided(bound(field), bound(None), sampling.guidance, sampling.guided)
     window = Window(0, 0, height // f, width // f)
     noise = [plane(seed + k, window, model.codec.channels, "evaluate") for k in range(n)]
     state = torch.from_numpy(np.stack(noise)) * float(sampling.sigmas[0])
@@ -129,7 +134,9 @@ def report(
     asked, again, through, known = (
         features(model, images) for images in (real, made, decoded, train)
     )
+    root = model.encoder.dim**0.5  # unit vectors to features of about unit variance
     few = known[np.linspace(0, len(known) - 1, min(len(known), len(asked))).astype(int)]
+    kernel, spread = metrics.kernel_distance(again * root, asked * root)
     return Report(
         model=f"{model.name} {model.hash}",
         dataset=patches.path.name,
@@ -142,10 +149,15 @@ def report(
         similarity_shuffled=metrics.shuffled_similarity(asked, again),
         frechet=metrics.frechet(again, asked),
         frechet_floor=metrics.frechet(few, asked),
+        kernel=kernel,
+        kernel_spread=spread,
+        kernel_floor=metrics.kernel_distance(few * root, asked * root)[0],
         nearest_train=metrics.nearest(again, known),
         nearest_train_floor=metrics.nearest(asked, known),
         codec_psnr=metrics.psnr(real, decoded),
         sharpness=metrics.sharpness(made) / metrics.sharpness(real),
+        detail=metrics.detail(made, real),
+        detail_codec=metrics.detail(decoded, real),
     )
 
 

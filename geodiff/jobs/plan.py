@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from geodiff.errors import DataError, UsageError
+from geodiff.errors import UsageError
 from geodiff.geo.boxes import parse_crs
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
+from geodiff.jobs.charts import Chart, charts, layout_of
+from geodiff.jobs.check import ground_sample
 from geodiff.jobs.embed import reference_grid, snap
 from geodiff.jobs.request import SynthesizeRequest
 from geodiff.jobs.sampling import Sampling
+from geodiff.jobs.sources import Source, saved_embeddings
 from geodiff.models.bundle import Model
-from geodiff.window import Window
+
+log = logging.getLogger(__name__)
 
 MODEL_MB = 900
 """Resident memory of Python, torch and the shipped model (see benchmarks/speed.py)."""
@@ -28,12 +32,13 @@ class Plan:
     """The grid of a mosaic and the work it takes."""
 
     grid: PixelGrid
-    canvas: Window  # latents that are painted, on the lattice
+    layout: str  # single or world
+    charts: tuple[Chart, ...]
     sampling: Sampling
     gsd: float  # metres per pixel that the model is told
     source: str  # what the mosaic goes by, in words
     coverage: float | None  # share of the grid that the source covers
-    windows: int  # of the first solver step
+    windows: int  # of a solver step on average, over all charts
     evaluations: int  # network evaluations of one window
     seconds: float  # estimated from one timed network call
     memory_mb: float  # estimated peak
@@ -41,6 +46,19 @@ class Plan:
     model: str
     notes: tuple[str, ...]
     factor: int = 8  # pixels a latent
+
+    @property
+    def chart_px(self) -> int | None:
+        """Side of a world chart in pixels; None for a single canvas."""
+        return self.charts[0].core.height * self.factor if self.layout == "world" else None
+
+    @property
+    def layout_words(self) -> str:
+        """The layout, with all that pixels depend on."""
+        if self.layout == "single":
+            return "single"
+        halo = (self.charts[0].canvas.height * self.factor - (self.chart_px or 0)) // 2
+        return f"world, charts of {self.chart_px} px with a halo of {halo} px"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready facts."""
@@ -58,6 +76,9 @@ class Plan:
             "source": self.source,
             "coverage": self.coverage,
             "model": self.model,
+            "layout": self.layout,
+            "charts": len(self.charts),
+            "chart_px": self.chart_px,
             "window_px": self.sampling.size * self.factor,
             "stride_px": self.sampling.stride * self.factor,
             "steps": self.sampling.steps,
@@ -80,8 +101,7 @@ def target_grid(request: SynthesizeRequest, model: Model) -> PixelGrid:
             request.reference, request.bbox, request.bbox_crs, request.crs, request.res
         )
     if request.embeddings:
-        saved = EmbeddingGrid.open(request.embeddings)
-        return grid_of_embeddings(request, saved)
+        return grid_of_embeddings(request, saved_embeddings(request))
     assert request.bbox is not None  # SynthesizeRequest refuses requests without a place
     res = default_res(request, model) if request.res is None else request.res
     return box_grid(request.bbox, request.bbox_crs, request.crs, res)
@@ -109,47 +129,58 @@ def grid_of_embeddings(request: SynthesizeRequest, saved: EmbeddingGrid) -> Pixe
     if request.bbox is not None:
         if own.crs is None:
             raise UsageError(
-                f"{request.embeddings} has no CRS, so a box cannot be found in it: leave out --bbox"
+                f"{request.embeddings_name} has no CRS, so a box cannot be found in it: leave out "
+                "--bbox"
             )
         if request.crs is not None and request.res is None and parse_crs(request.crs) != own.crs:
             raise UsageError(
-                f"--crs {request.crs} differs from the CRS of {request.embeddings}: give --res as "
-                "well"
+                f"--crs {request.crs} differs from the CRS of {request.embeddings_name}: give "
+                "--res as well"
             )
         res = snap(pixel) if request.res is None else request.res
         return box_grid(request.bbox, request.bbox_crs, request.crs or str(own.crs), res)
     return own.pixel_grid(saved.cell)
 
 
-def make_plan(
-    request: SynthesizeRequest, model: Model, grid: PixelGrid, source: str, coverage: float | None
-) -> Plan:
+def make_plan(request: SynthesizeRequest, model: Model, grid: PixelGrid, source: Source) -> Plan:
     """Count the work; times one batch of the network."""
     sampling = Sampling.of(request.mode, model, request.steps, request.guidance, request.batch)
-    canvas = sampling.canvas(grid, model.codec.factor)
-    evaluations = sampling.evaluations(canvas)
+    crowd = bool(request.workers or request.scheduler)
+    layout = layout_of(request.layout, grid, crowd)
+    parts = charts(layout, grid, model, sampling, request.chart)
+    evaluations = sum(sampling.evaluations(chart.canvas) for chart in parts)
     height, width = grid.window.shape
-    gsd = grid.gsd or model.gsd
-    cells = canvas.height * canvas.width
-    field = cells * model.encoder.dim * 2
-    embeddings = 4 * height * width / model.cell**2 * model.encoder.dim * 4
-    state = cells * model.codec.channels * 4 * 6
+    where = f"row {grid.row}, column {grid.col} of the lattice"
+    log.info("grid: %d x %d px from %s, %s", width, height, where, grid.crs_name)
+    gsd = ground_sample(grid, request.gsd, source.gsd or model.gsd)
     return Plan(
         grid=grid,
-        canvas=canvas,
+        layout=layout,
+        charts=parts,
         sampling=sampling,
         gsd=gsd,
-        source=source,
-        coverage=coverage,
-        windows=sampling.windows(canvas),
+        source=source.words,
+        coverage=source.coverage,
+        windows=sum(sampling.windows(chart.canvas) for chart in parts),
         evaluations=evaluations,
         seconds=evaluations * seconds_per_window(model, sampling) + height * width / 1e6,
-        memory_mb=MODEL_MB + (field + state + embeddings) / 1e6,
+        memory_mb=MODEL_MB + canvas_mb(model, parts, source),
         disk_mb=2 * 3 * height * width / 1e6,
         model=model.name,
-        notes=tuple(notes(model, grid, gsd, coverage)),
+        notes=tuple(notes(model, grid, gsd, source.coverage)),
         factor=model.codec.factor,
     )
+
+
+def canvas_mb(model: Model, parts: tuple[Chart, ...], source: Source) -> float:
+    """Memory of one chart's solver state, field and embeddings, in MB."""
+    latents = max(chart.canvas.height * chart.canvas.width for chart in parts)
+    cells = latents * (model.codec.factor / model.cell) ** 2
+    if source.saved is not None:
+        cells = source.saved.valid.size
+    state = latents * model.codec.channels * 4 * 6
+    field = latents * model.encoder.dim * 2
+    return (state + field + 4 * cells * model.encoder.dim * 4) / 1e6
 
 
 def notes(model: Model, grid: PixelGrid, gsd: float, coverage: float | None) -> list[str]:
@@ -159,7 +190,7 @@ def notes(model: Model, grid: PixelGrid, gsd: float, coverage: float | None) -> 
     if grid.crs is None:
         told.append(
             "no CRS: the mosaic is in pixel coordinates, as its source, and the model is told "
-            f"{gsd:g} m per pixel"
+            f"{gsd:g} m per pixel (--gsd METRES for another)"
         )
     if coverage is not None and coverage < 1 - 1e-9:
         told.append(f"the source covers {coverage:.1%}; the rest goes by the nearest valid cell")
@@ -169,25 +200,6 @@ def notes(model: Model, grid: PixelGrid, gsd: float, coverage: float | None) -> 
             "trained on; the picture will show things at the wrong size"
         )
     return told
-
-
-def check_room(plan: Plan) -> None:
-    """Raises DataError where the mosaic would not fit into this machine's memory."""
-    there = memory_mb()
-    if plan.memory_mb > there:
-        height, width = plan.grid.window.shape
-        raise DataError(
-            f"a mosaic of {width} x {height} px needs about {plan.memory_mb:.0f} MB of memory, "
-            f"this machine has {there:.0f} MB: ask for a smaller box or a larger --res"
-        )
-
-
-def memory_mb() -> float:
-    """Physical memory of the machine; infinite where the system does not tell."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e6
-    except (AttributeError, OSError, ValueError):
-        return float("inf")
 
 
 @torch.no_grad()

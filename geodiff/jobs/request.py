@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from geodiff.errors import UsageError
+from geodiff.jobs import values
 
-MODES = ("balanced", "quality")
+if TYPE_CHECKING:
+    from geodiff.geo.embeddings import EmbeddingGrid
+
+MODES = ("paper", "quality", "balanced", "fast")
 FILLS = ("nearest", "stop")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+LAYOUTS = ("auto", "single", "world")
 PRECISIONS = ("auto", "bf16", "fp32")
 
 
@@ -19,28 +25,35 @@ class SynthesizeRequest:
 
     The grid comes from ``like``, else from ``bbox`` with ``crs`` and ``res``, else from the
     reference itself (kept to the bit), else from the embedding grid. The embeddings come from
-    ``reference``, from ``embeddings``, or from the model's prior when neither is given. Raises
-    UsageError for combinations that make no sense.
+    ``reference``, from ``embeddings``, or from the model's prior when neither is given. Paths may
+    be given as pathlib.Path, boxes and the like as any sequence or array, a CRS as an EPSG number
+    or an object with ``to_wkt``. Raises UsageError for combinations that make no sense.
     """
 
     out: str  # the COG to write
     model: str | None = None  # a model directory; None is the one shipped with the package
     bbox: tuple[float, float, float, float] | None = None  # west, south, east, north
-    bbox_crs: str = "EPSG:4326"  # CRS of bbox
+    bbox_crs: str | None = None  # CRS of bbox; None: EPSG:4326
     crs: str | None = None  # CRS of the output; None: the reference's, else UTM of the centre
     res: float | None = None  # units of the output CRS; None: the reference's, else the model's
     like: str | None = None  # a raster whose grid the output takes to the bit
     reference: str | None = None  # a raster to embed
     bands: tuple[int, int, int] | None = None  # bands of the reference, from 1; None: 1,2,3
     scale: tuple[float, float] | None = None  # values of the reference that become 0 and 255
-    embeddings: str | None = None  # an embedding grid written by `geodiff embed`
-    fill: str = "nearest"  # cells the source does not cover: nearest valid cell, or stop
-    seed: int = 0  # of the noise, and of the prior unless prior_seed is given
+    embeddings: str | EmbeddingGrid | None = None  # written by `geodiff embed`, or in memory
+    fill: str | None = None  # cells the source does not cover: nearest valid cell (None), or stop
+    gsd: float | None = None  # metres per pixel of a grid without CRS; None: the model's
+    seed: int = 0  # of the noise, and of the prior unless prior_seed is given; 0 .. 2**63 - 1
     prior_seed: int | None = None  # of the prior alone
     mode: str = "balanced"
     steps: int | None = None  # solver steps; None: the mode's
     guidance: float | None = None  # guidance scale; None: the model's; 1 is none
     batch: int = 8  # windows a network call
+    layout: str = "auto"  # single: one canvas; world: charts of the lattice; auto: by size
+    chart: int = 2048  # pixels a side of a world chart; another size is another mosaic
+    workers: int = 0  # processes of a local Dask cluster that paint charts; 0: this process alone
+    scheduler: str | None = None  # address of a running Dask scheduler, tcp://host:port
+    restart: bool = False  # begin anew where an unfinished mosaic lies
     device: str = "auto"
     precision: str = "auto"  # of the network; auto: bf16 where the processor has it
     overwrite: bool = False
@@ -50,6 +63,7 @@ class SynthesizeRequest:
     command: str = ""  # the command line, for provenance
 
     def __post_init__(self) -> None:
+        values.settle(self, KINDS)
         if self.reference and self.embeddings:
             raise UsageError(
                 f"--reference {self.reference} and --embeddings {self.embeddings} are both given: "
@@ -67,13 +81,15 @@ class SynthesizeRequest:
             )
         if not self.bbox and scaled:
             raise UsageError("--crs and --res need --bbox; without it the source's grid is kept")
+        check_box_options(self.bbox, self.bbox_crs, self.gsd)
         if (self.bands or self.scale) and not self.reference:
             raise UsageError("--bands and --scale describe a reference: give --reference FILE")
         for name, known in (
             ("mode", MODES), ("fill", FILLS), ("device", DEVICES), ("precision", PRECISIONS),
+            ("layout", LAYOUTS),
         ):  # fmt: skip
             value = getattr(self, name)
-            if value not in known:
+            if value is not None and value not in known:
                 raise UsageError(f"--{name} {value} is unknown; choose {', '.join(known)}")
         if self.steps is not None and not 1 <= self.steps <= 1000:
             raise UsageError(f"--steps {self.steps} must be between 1 and 1000")
@@ -81,16 +97,79 @@ class SynthesizeRequest:
             raise UsageError(f"--guidance {self.guidance} must be between 0 and 20")
         if self.prior_seed is not None and (self.reference or self.embeddings):
             raise UsageError("--prior-seed lays out a mosaic without a source: leave it out")
+        if self.fill is not None and not (self.reference or self.embeddings):
+            raise UsageError(
+                f"--fill {self.fill} tells what to do where a source has no data: give --reference "
+                "or --embeddings, or leave it out"
+            )
         if self.batch < 1:
             raise UsageError(f"--batch {self.batch} must be at least 1")
+        self._check_charts()
+
+    def _check_charts(self) -> None:
+        """Raises UsageError for charts and workers that make no sense."""
+        if self.chart < 128 or self.chart % 128:
+            raise UsageError(f"--chart {self.chart} must be a multiple of 128 pixels, at least 128")
+        if self.workers < 0:
+            raise UsageError(f"--workers {self.workers} must be 0 or more")
+        if self.workers and self.scheduler:
+            raise UsageError(
+                f"--workers {self.workers} starts a cluster of its own and --scheduler "
+                f"{self.scheduler} names a running one: give one of them"
+            )
+        if self.layout == "single" and (self.workers or self.scheduler):
+            raise UsageError(
+                "--layout single is one canvas, which no cluster can share: use --layout world"
+            )
 
     @property
     def sources(self) -> tuple[str, ...]:
         """Paths of files the mosaic is made from, which are never overwritten."""
         given = (self.reference, self.embeddings, self.like)
-        return tuple(str(Path(path)) for path in given if path)
+        return tuple(str(Path(path)) for path in given if isinstance(path, str) and path)
+
+    @property
+    def embeddings_name(self) -> str:
+        """The embeddings in words: their path, or that they are in memory."""
+        return self.embeddings if isinstance(self.embeddings, str) else "embeddings in memory"
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """Names of all fields."""
         return tuple(field.name for field in fields(cls))
+
+
+def check_box_options(box: object, box_crs: str | None, gsd: float | None) -> None:
+    """Raises UsageError for options of a box without one, and for a gsd of a box that has it."""
+    if box_crs is not None and box is None:
+        raise UsageError(f"--bbox-crs {box_crs} describes a box: give --bbox W,S,E,N")
+    if gsd is not None and box is not None:
+        raise UsageError(
+            f"--gsd {gsd:g} is for a raster without CRS, the grid of a --bbox has one: leave it out"
+        )
+
+
+def embeddings(option: str, value: Any) -> str | EmbeddingGrid:
+    """The path of an embedding grid, or the grid itself."""
+    if isinstance(value, str):
+        return value
+    from geodiff.geo.embeddings import EmbeddingGrid
+
+    if isinstance(value, EmbeddingGrid):
+        return value
+    return values.path(option, value)
+
+
+PLACE: dict[str, values.Convert] = {
+    "out": values.path, "model": values.path, "like": values.path, "bbox": values.BOX,
+    "bbox_crs": values.crs, "crs": values.crs, "res": values.number, "gsd": values.metres,
+    "bands": values.BANDS, "scale": values.RANGE, "device": values.text,
+}  # fmt: skip
+"""What `embed` and `synthesize` have in common."""
+
+KINDS: dict[str, values.Convert] = PLACE | {
+    "reference": values.path, "embeddings": embeddings, "seed": values.seed,
+    "prior_seed": values.seed, "steps": values.whole, "guidance": values.number,
+    "batch": values.whole, "chart": values.whole, "workers": values.whole, "co": values.texts,
+    "preview": values.path,
+}  # fmt: skip

@@ -1,121 +1,164 @@
-"""How a mode samples, and the denoising of one canvas of latents under an embedding field."""
+"""The conditions of the windows of one canvas, and the denoising of its latents under them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from pyproj import Transformer
 from torch import Tensor
 
-from geodiff.diffusion import Denoise, Guided, Precondition, Windowed, dpmpp_2m, flow_sigmas, tent
+from geodiff.diffusion import Denoise, Guided, Precondition
+from geodiff.diffusion import canvas as memory
 from geodiff.diffusion.noise import plane
+from geodiff.errors import DataError
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid
+from geodiff.jobs.modes import GUIDED_SIGMAS, Sampling
+from geodiff.jobs.request import MODES
 from geodiff.models.bundle import Model
 from geodiff.window import Window
 
-GUIDED_SIGMAS = (0.2, 5.0)
-"""Noise levels between which guidance is on (Kynkäänniemi et al. 2024): the middle ones."""
+__all__ = [
+    "GUIDED_SIGMAS",
+    "MODES",
+    "Conditions",
+    "DenseConditions",
+    "Sampling",
+    "WindowConditions",
+    "conditions",
+    "denoise",
+]
+
+STRIP = 64
+"""Rows of latents for which noise and field are made at once."""
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """Settings of one denoising pass; sizes in latents."""
+class Conditions(Protocol):
+    """What the windows of a canvas are painted under."""
 
-    size: int  # side of a window
-    stride: int  # between windows
-    shifted: bool  # move the windows at every step
-    steps: int  # solver steps
-    guidance: float  # scale; 1 is none
-    pad: int  # latents around the box, so that its edge is as well supported as its middle
-    batch: int  # windows a network call
-
-    @classmethod
-    def of(
-        cls, mode: str, model: Model, steps: int | None, guidance: float | None, batch: int
-    ) -> Sampling:
-        """The settings of ``mode``; ``steps`` and ``guidance`` override it unless None."""
-        size = model.window
-        base = cls(size, 3 * size // 4, True, 16, model.guidance, size // 2, batch)
-        if mode == "quality":
-            base = replace(base, stride=size // 2, shifted=False, steps=20)
-        return replace(
-            base,
-            steps=base.steps if steps is None else steps,
-            guidance=base.guidance if guidance is None else guidance,
-        )
-
-    @property
-    def sigmas(self) -> Tensor:
-        """Noise levels of the solver, (steps + 1,), the last one 0."""
-        return flow_sigmas(self.steps)
-
-    def canvas(self, grid: PixelGrid, factor: int) -> Window:
-        """Latents to paint for ``grid``: those that cover it, padded, at least one window."""
-        canvas = grid.latents(factor).pad(self.pad)
-        height, width = max(canvas.height, self.size), max(canvas.width, self.size)
-        return Window(canvas.row, canvas.col, height, width)
-
-    def windowed(self, at: Callable[[Sequence[Window]], Denoise], canvas: Window) -> Windowed:
-        """Fuse the windows of ``canvas`` whose conditions ``at`` binds."""
-        weights = tent(self.size)
-        return Windowed(
-            at, canvas, self.size, self.stride, weights, self.sigmas, self.shifted, self.batch
-        )
-
-    def windows(self, canvas: Window) -> int:
-        """Windows of the first step; later ones have about as many."""
-        return self.windowed(unbound, canvas).evaluations(float(self.sigmas[0]))
-
-    def evaluations(self, canvas: Window) -> int:
-        """Network evaluations of one window in a whole pass; a guided one counts twice."""
-        fuse = self.windowed(unbound, canvas)
-        guided = Guided(nothing, nothing, self.guidance, GUIDED_SIGMAS)
-        levels = self.sigmas[:-1].tolist()
-        return sum(fuse.evaluations(s) * (2 if guided.active(s) else 1) for s in levels)
+    def at(self, windows: Sequence[Window]) -> Tensor:
+        """float32 (window, feature, row, col) for windows of one size inside the canvas."""
 
 
-def nothing(x: Tensor, sigma: float) -> Tensor:
-    """A denoiser that is counted, never called."""
-    raise NotImplementedError
+@dataclass(frozen=True, eq=False)
+class DenseConditions:
+    """The embedding field at every latent: two windows see the same vector at the same place."""
+
+    values: Tensor  # float16 (feature, row, col)
+    canvas: Window  # latents that the values cover
+
+    def at(self, windows: Sequence[Window]) -> Tensor:
+        """Crops of the field, float32 (window, feature, row, col)."""
+        slices = [window.within(self.canvas) for window in windows]
+        return torch.stack([self.values[:, rows, cols] for rows, cols in slices]).float()
 
 
-def unbound(windows: Sequence[Window]) -> Denoise:
-    """Binds no conditions; for counting."""
-    return nothing
+@dataclass(frozen=True, eq=False)
+class WindowConditions:
+    """One vector for each window, as published (Graikos et al. 2024): the field at its centre."""
+
+    embeddings: EmbeddingGrid
+    grid: PixelGrid  # of the mosaic
+    factor: int  # pixels a latent
+    across: Transformer | None  # from the mosaic's CRS to the embeddings'; None where they share it
+
+    def at(self, windows: Sequence[Window]) -> Tensor:
+        """The vectors spread over their windows, float32 (window, feature, row, col)."""
+        rows = np.array([window.row + window.height / 2 for window in windows])
+        cols = np.array([window.col + window.width / 2 for window in windows])
+        vectors = torch.from_numpy(self.embeddings.at(self.cells(rows, cols)))
+        return vectors[:, :, None, None].repeat(1, 1, *windows[0].shape)
+
+    def cells(self, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Positions (n, 2) in cells from the corner of the embeddings; rows, cols in latents.
+
+        Rounded to 2**-20 of a cell: the same embeddings read from a file have their corner as the
+        origin of their coordinates, which moves a place by some 1e-11 of a cell. Raises DataError
+        for a place that the CRS of the embeddings cannot show.
+        """
+        x, y = self.grid.xys(rows * self.factor, cols * self.factor)
+        if self.across is not None:
+            x, y = self.across.transform(x, y)
+            if not np.isfinite(x + y).all():
+                raise DataError(
+                    f"a part of the mosaic's grid in {self.grid.crs_name} cannot be shown in "
+                    f"{self.embeddings.grid.crs_name}, the CRS of the embeddings: choose another "
+                    "CRS"
+                )
+        affine, corner = self.embeddings.grid.geobox.affine, self.embeddings.grid.window
+        left, top = self.embeddings.grid.xy(0, 0)
+        where = np.stack([(y - top) / affine.e, (x - left) / affine.a], axis=-1)
+        return np.round(where * 2**20) / 2**20 - (corner.row, corner.col)
 
 
-def conditions(model: Model, embeddings: EmbeddingGrid, grid: PixelGrid, canvas: Window) -> Tensor:
-    """The dense field of the canvas, float16 (feature, row, col)."""
-    dim = embeddings.values.shape[-1]
-    field = torch.empty((dim, *canvas.shape), dtype=torch.float16)
-    for row in range(0, canvas.height, 64):
-        height = min(64, canvas.height - row)
-        part = Window(canvas.row + row, canvas.col, height, canvas.width)
-        block = embeddings.field_on(grid, part, model.codec.factor)
-        field[:, row : row + height] = torch.from_numpy(np.moveaxis(block, -1, 0))
-    return field
+def conditions(
+    model: Model, sampling: Sampling, embeddings: EmbeddingGrid, grid: PixelGrid, canvas: Window
+) -> Conditions:
+    """The conditions of the windows of ``canvas``, latents of ``grid``, as ``sampling`` wants them.
+
+    A large dense field lies in a temporary file (see ``diffusion.canvas``). Raises UsageError and
+    DataError as ``EmbeddingGrid.field_on`` does.
+    """
+    factor = model.codec.factor
+    if sampling.per_window:
+        embeddings.field_on(grid, Window(canvas.row, canvas.col, 1, 1), factor)  # refuses misfits
+        return WindowConditions(embeddings, grid, factor, between(grid, embeddings.grid))
+    field = memory.zeros((embeddings.values.shape[-1], *canvas.shape), torch.float16)
+    for strip in strips(canvas):
+        block = embeddings.field_on(grid, strip, factor)
+        field[:, strip.within(canvas)[0]] = torch.from_numpy(np.moveaxis(block, -1, 0))
+    return DenseConditions(field, canvas)
+
+
+def between(grid: PixelGrid, other: PixelGrid) -> Transformer | None:
+    """From the CRS of ``grid`` to that of ``other``; None where they are the same."""
+    if grid.crs is None or other.crs is None or grid.crs == other.crs:
+        return None
+    return Transformer.from_crs(grid.crs.proj, other.crs.proj, always_xy=True)
 
 
 def denoise(
-    model: Model, sampling: Sampling, field: Tensor, canvas: Window, gsd: float, seed: int
+    model: Model,
+    sampling: Sampling,
+    conditions: Conditions,
+    canvas: Window,
+    gsd: float,
+    seed: int,
 ) -> Iterator[Tensor]:
-    """Latents (1, channel, row, col) of the canvas after every solver step.
+    """Latents float32 (1, channel, row, col) of the canvas after every solver step.
 
-    ``field`` is (feature, row, col) over the canvas, ``gsd`` in metres per pixel.
+    ``gsd`` in metres per pixel. A state stays as it is when the next one is made; large ones lie in
+    temporary files (see ``diffusion.canvas``), so drop those that are not needed.
     """
 
     def at(windows: Sequence[Window]) -> Denoise:
-        slices = [window.within(canvas) for window in windows]
-        local = torch.stack([field[:, rows, cols] for rows, cols in slices]).float()
+        local = conditions.at(windows)
 
         def velocity(known: Tensor | None) -> Denoise:
             return Precondition(lambda x, t: model.denoiser.velocity(x, t, known, gsd))
 
-        return Guided(velocity(local), velocity(None), sampling.guidance, GUIDED_SIGMAS)
+        return Guided(velocity(local), velocity(None), sampling.guidance, sampling.guided)
 
-    noise = torch.from_numpy(plane(seed, canvas, model.codec.channels, "initial"))[None]
-    start = noise * float(sampling.sigmas[0])
-    yield from dpmpp_2m(sampling.windowed(at, canvas), start, sampling.sigmas)
+    def noise(purpose: str, step: int, scale: float) -> Tensor:
+        made = memory.zeros((1, model.codec.channels, *canvas.shape))
+        for strip in strips(canvas):
+            values = plane(seed, strip, model.codec.channels, purpose, step)
+            made[0, :, strip.within(canvas)[0]] = torch.from_numpy(values) * scale
+        return made
+
+    yield from sampling.solve(
+        sampling.windowed(at, canvas),
+        noise("initial", 0, sampling.start),
+        lambda step: noise("ancestral", step, 1.0),
+    )
+
+
+def strips(canvas: Window) -> Iterator[Window]:
+    """``canvas`` in pieces of its full width and at most STRIP rows, from the top."""
+    for row in range(canvas.row, canvas.bottom, STRIP):
+        yield Window(row, canvas.col, min(STRIP, canvas.bottom - row), canvas.width)

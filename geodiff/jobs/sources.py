@@ -2,15 +2,87 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 from pyproj import Transformer
 
 from geodiff.errors import DataError
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid
+from geodiff.geo.provenance import is_remote
 from geodiff.geo.raster import Reference
 from geodiff.jobs.request import SynthesizeRequest
 from geodiff.models.bundle import Model
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What guides a mosaic, opened but not yet embedded."""
+
+    reference: Reference | None
+    saved: EmbeddingGrid | None
+    seed: int  # of the prior
+    words: str
+    coverage: float | None
+    identity: str  # tells two sources apart, also where a file was replaced by another
+    derived_from: tuple[str, ...] = ()  # files and URLs whose content shapes the mosaic
+
+    @property
+    def gsd(self) -> float | None:
+        """Metres per pixel that saved embeddings tell; None without."""
+        return None if self.saved is None else self.saved.gsd
+
+
+def open_source(request: SynthesizeRequest, model: Model, grid: PixelGrid) -> Source:
+    """Find what the request names and say it in words. Raises DataError for a misfit."""
+    seed = request.seed if request.prior_seed is None else request.prior_seed
+    if request.reference:
+        reference, coverage = open_reference(request, grid)
+        words = f"raster {Path(request.reference).name}"
+        which = f"{identity(request.reference)} {reference.bands} {reference.scale}"
+        return Source(reference, None, seed, words, coverage, which, (request.reference,))
+    if request.embeddings:
+        saved, coverage = open_embeddings(request, model, grid)
+        words, which, given = request.embeddings_name, saved.digest, raster_of(saved, None)
+        if isinstance(path := request.embeddings, str):
+            words, which = f"embeddings {Path(path).name}", identity(path)
+            given = (path, *raster_of(saved, path))
+        return Source(None, saved, seed, words, coverage, which, given)
+    words = f"prior of {model.name}, seed {seed}"
+    return Source(None, None, seed, words, None, words)
+
+
+def saved_embeddings(request: SynthesizeRequest) -> EmbeddingGrid:
+    """The embedding grid of the request, opened if it is a file."""
+    assert request.embeddings is not None
+    if isinstance(request.embeddings, str):
+        return EmbeddingGrid.open(request.embeddings)
+    return request.embeddings
+
+
+def raster_of(saved: EmbeddingGrid, path: str | None) -> tuple[str, ...]:
+    """The raster that an embedding grid was made from: beside the grid's file, else by its name."""
+    if not saved.source:
+        return ()
+    if path is not None and not is_remote(saved.source):
+        beside = Path(path).with_name(saved.source)
+        if beside.is_file():
+            return (str(beside),)
+    return (saved.source,)
+
+
+def identity(path: str) -> str:
+    """Path, size and time of a file; of what is no local file, its name."""
+    try:
+        facts = Path(path).stat()
+    except OSError:
+        return path
+    return f"{path} ({facts.st_size} bytes of {facts.st_mtime_ns})"
 
 
 def open_reference(request: SynthesizeRequest, grid: PixelGrid) -> tuple[Reference, float]:
@@ -26,15 +98,17 @@ def open_embeddings(
     request: SynthesizeRequest, model: Model, grid: PixelGrid
 ) -> tuple[EmbeddingGrid, float]:
     """The saved embeddings and how much of the grid they cover; errors as ``open_reference``."""
-    assert request.embeddings is not None
-    saved = EmbeddingGrid.open(request.embeddings)
+    saved, name = saved_embeddings(request), request.embeddings_name
     if saved.encoder != model.encoder.fingerprint:
         raise DataError(
-            f"{request.embeddings} was made by the encoder {saved.encoder}, the model "
+            f"{name} was made by the encoder {saved.encoder}, the model "
             f"{model.name} has {model.encoder.fingerprint}: embed again with this model"
         )
     coverage = embedded_share(saved, grid)
-    check_coverage(request, request.embeddings, coverage)
+    rows, cols, features = saved.values.shape
+    log.info("source: %s, %d x %d cells, %d features", name, rows, cols, features)
+    log.info("source: covers %.1f %% of the grid", 100 * coverage)
+    check_coverage(request, name, coverage)
     return saved, coverage
 
 

@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from geodiff.diffusion.noise import NOISE_VERSION
 from geodiff.geo import cog, stac
-from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid
+from geodiff.geo.journal import PUBLISH, WORK, Journal
 from geodiff.geo.mosaic import WorkingRaster
 from geodiff.geo.preview import preview
 from geodiff.geo.provenance import Provenance
-from geodiff.geo.raster import Reference
 from geodiff.jobs.check import check_request
-from geodiff.jobs.embed import embed_steps
-from geodiff.jobs.imagine import imagine
-from geodiff.jobs.plan import Plan, check_room, make_plan, target_grid
+from geodiff.jobs.cluster import Task, paint_on_cluster
+from geodiff.jobs.guides import Guide, PriorGuide, RasterGuide, SavedGuide
+from geodiff.jobs.painting import Painter, paint_charts
+from geodiff.jobs.plan import Plan, make_plan, target_grid
 from geodiff.jobs.request import SynthesizeRequest
-from geodiff.jobs.sampling import conditions, denoise
-from geodiff.jobs.sources import open_embeddings, open_reference
+from geodiff.jobs.room import check_room
+from geodiff.jobs.sampling import Sampling
+from geodiff.jobs.sources import Source, open_source
 from geodiff.models.bundle import Model
 from geodiff.steps import Step, drain
-
-DECODE = 128
-"""Latents a side of the tiles that are decoded at once (1,024 px at factor 8)."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +52,6 @@ class Result:
         }
 
 
-@dataclass(frozen=True)
-class Source:
-    """What guides a mosaic, opened but not yet embedded."""
-
-    reference: Reference | None
-    saved: EmbeddingGrid | None
-    words: str
-    coverage: float | None
-
-
 def synthesize(out: str | Path, **options: Any) -> Result:
     """Write a synthetic mosaic to ``out``; ``options`` are the fields of SynthesizeRequest.
 
@@ -83,12 +67,15 @@ def plan(request: SynthesizeRequest) -> Plan:
     check_request(request)
     model = Model.load(request.model, request.device, request.precision)
     grid = target_grid(request, model)
-    source = open_source(request, model, grid)
-    return make_plan(request, model, grid, source.words, source.coverage)
+    return make_plan(request, model, grid, open_source(request, model, grid))
 
 
 def steps(request: SynthesizeRequest) -> Generator[Step, None, Result]:
-    """Run the whole job, yielding progress; the generator's value is the result."""
+    """Run the whole job, yielding progress; the generator's value is the result.
+
+    Stopped or killed, it leaves the finished charts of a world layout behind, and the same request
+    goes on with them.
+    """
     began = time.perf_counter()
     check_request(request)
     yield Step("load", 0, 1)
@@ -96,52 +83,67 @@ def steps(request: SynthesizeRequest) -> Generator[Step, None, Result]:
     yield Step("load", 1, 1)
     grid = target_grid(request, model)
     source = open_source(request, model, grid)
-    plan = make_plan(request, model, grid, source.words, source.coverage)
-    check_room(plan)
-    provenance = describe(request, model, plan)
-    embeddings = yield from embeddings_of(request, model, source, grid)
-    field = conditions(model, embeddings, grid, plan.canvas)
-    latents = yield from paint(model, plan, field, request.seed)
-    with WorkingRaster(request.out, grid, provenance=provenance) as raster:
-        yield from decode(model, latents, plan, raster)
-        yield Step("write", 0, 1)
-    item = publish(request, raster, grid, provenance)
-    yield Step("write", 1, 1)
+    plan = make_plan(request, model, grid, source)
+    yield Step("plan", 1, 1, notes=plan.notes)
+    check_room(plan, request.out)
+    provenance = describe(request, model, plan, source)
+    facts = facts_of(request, model, plan, source)
+    with Journal(request.out, facts, provenance.created, request.restart) as journal:
+        provenance = replace(provenance, created=journal.begun)
+        item = yield from finish(request, model, plan, source, provenance, journal)
     seconds = time.perf_counter() - began
     return Result(request.out, str(item), request.preview, plan, provenance, seconds)
 
 
-def open_source(request: SynthesizeRequest, model: Model, grid: PixelGrid) -> Source:
-    """Find what the request names and say it in words. Raises DataError for a misfit."""
-    if request.reference:
-        reference, coverage = open_reference(request, grid)
-        return Source(reference, None, f"raster {Path(request.reference).name}", coverage)
-    if request.embeddings:
-        saved, coverage = open_embeddings(request, model, grid)
-        return Source(None, saved, f"embeddings {Path(request.embeddings).name}", coverage)
-    return Source(None, None, f"prior of {model.name}, seed {prior_seed(request)}", None)
+def finish(
+    request: SynthesizeRequest,
+    model: Model,
+    plan: Plan,
+    source: Source,
+    provenance: Provenance,
+    journal: Journal,
+) -> Generator[Step, None, Path]:
+    """Paint what the journal lacks and put the mosaic into place; its value is the item's path."""
+    try:
+        with WorkingRaster(request.out, plan.grid, 3, provenance, WORK, resume=True) as raster:
+            if request.workers or request.scheduler:
+                task = Task(request, plan.grid, model.hash)
+                yield from paint_on_cluster(task, plan, raster, journal)
+            else:
+                painter = painter_of(request, model, plan.grid, source)
+                yield from paint_charts(painter, plan.charts, raster, journal)
+        yield Step("write", 0, 1)
+        journal.add(PUBLISH)
+        item = publish(request, raster, plan.grid, provenance)
+    except BaseException:
+        if len(plan.charts) == 1:
+            journal.remove()  # one canvas: nothing to go on with
+        raise
+    journal.remove()
+    yield Step("write", 1, 1)
+    return item
 
 
-def prior_seed(request: SynthesizeRequest) -> int:
-    """The seed of the layout."""
-    return request.seed if request.prior_seed is None else request.prior_seed
+def painter_of(
+    request: SynthesizeRequest, model: Model, grid: PixelGrid, source: Source
+) -> Painter:
+    """What paints the charts of the request."""
+    sampling = Sampling.of(request.mode, model, request.steps, request.guidance, request.batch)
+    gsd = request.gsd or (source.gsd if grid.crs is None else None)
+    return Painter(model, grid, sampling, guide_of(model, source), request.seed, gsd)
 
 
-def embeddings_of(
-    request: SynthesizeRequest, model: Model, source: Source, grid: PixelGrid
-) -> Generator[Step, None, EmbeddingGrid]:
-    """The embedding grid that guides the mosaic, without holes."""
+def guide_of(model: Model, source: Source) -> Guide:
+    """The source, ready to be asked for embeddings."""
     if source.reference is not None:
-        embedded = yield from embed_steps(model, source.reference, grid)
-        return embedded.filled()
+        return RasterGuide(model, source.reference)
     if source.saved is not None:
-        return source.saved.filled()
-    return imagine(model, grid, prior_seed(request))
+        return SavedGuide(source.saved.filled())
+    return PriorGuide(model, source.seed)
 
 
-def describe(request: SynthesizeRequest, model: Model, plan: Plan) -> Provenance:
+def describe(request: SynthesizeRequest, model: Model, plan: Plan, source: Source) -> Provenance:
     """Provenance of the mosaic to be."""
-    given = (request.reference, request.embeddings)
     return Provenance(
         model=model.name,
         model_hash=model.hash,
@@ -151,44 +153,42 @@ def describe(request: SynthesizeRequest, model: Model, plan: Plan) -> Provenance
         steps=plan.sampling.steps,
         guidance=plan.sampling.guidance,
         noise_version=NOISE_VERSION,
+        layout=plan.layout_words,
         command=request.command,
-        derived_from=tuple(str(path) for path in given if path),
+        derived_from=source.derived_from,
         credit=model.credit,
     )
 
 
-def paint(model: Model, plan: Plan, field: Tensor, seed: int) -> Generator[Step, None, Tensor]:
-    """Denoise the canvas; the generator's value is its latents (1, channel, row, col)."""
-    latents = torch.empty(0)
-    states = denoise(model, plan.sampling, field, plan.canvas, plan.gsd, seed)
-    yield Step("paint", 0, plan.sampling.steps)
-    for done, state in enumerate(states, start=1):
-        latents = state
-        yield Step("paint", done, plan.sampling.steps)
-    return latents
-
-
-def decode(
-    model: Model, latents: Tensor, plan: Plan, raster: WorkingRaster
-) -> Generator[Step, None, None]:
-    """Decode tile by tile, each with the decoder's receptive halo, into the working raster."""
-    factor, halo = model.codec.factor, model.codec.halo
-    tiles = list(plan.grid.latents(factor).tiles(DECODE))
-    for done, tile in enumerate(tiles, start=1):
-        around = tile.pad(halo).intersect(plan.canvas)
-        assert around is not None  # the canvas contains every tile
-        rows, cols = around.within(plan.canvas)
-        pixels = model.codec.decode(latents[:, :, rows, cols].to(model.device))[0].cpu().numpy()
-        rows, cols = tile.zoom_in(factor).within(around.zoom_in(factor))
-        raster.write(tile.zoom_in(factor), np.ascontiguousarray(pixels[:, rows, cols]))
-        yield Step("decode", done, len(tiles))
+def facts_of(
+    request: SynthesizeRequest, model: Model, plan: Plan, source: Source
+) -> dict[str, Any]:
+    """Everything that a pixel depends on: an unfinished mosaic goes on only if all are the same."""
+    sampling, grid = plan.sampling, plan.grid
+    return {
+        "model": model.hash,
+        "precision": f"{model.device.type}, {'bf16' if model.denoiser.bf16 else 'fp32'}",
+        "seed": request.seed,
+        "source": source.identity,
+        "fill": request.fill or "nearest",
+        "gsd": request.gsd,
+        "mode": request.mode,
+        "steps": sampling.steps,
+        "guidance": sampling.guidance,
+        "noise": NOISE_VERSION,
+        "crs": str(grid.crs),
+        "transform": list(grid.geobox.affine)[:6],
+        "window": [grid.row, grid.col, *grid.window.shape],
+        "layout": plan.layout_words,
+        "charts": len(plan.charts),
+    }
 
 
 def publish(
     request: SynthesizeRequest, raster: WorkingRaster, grid: PixelGrid, provenance: Provenance
 ) -> Path:
     """COG in place, preview and STAC item beside it; returns the item's path."""
-    cog.finish(raster.path, request.out, request.cog_profile, request.co)
+    cog.finish(raster.path, request.out, request.cog_profile, request.co, keep_working=True)
     try:
         if request.preview:
             preview(request.out, request.preview, overwrite=request.overwrite)

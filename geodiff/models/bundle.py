@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,12 +13,14 @@ from typing import Any
 
 import torch
 
-from geodiff.errors import ModelError
+from geodiff.errors import ModelError, UsageError
 from geodiff.models.casting import cast
 from geodiff.models.codec import Codec
 from geodiff.models.denoiser import Denoiser
 from geodiff.models.encoder import Encoder
 from geodiff.models.prior import AtlasPrior
+
+log = logging.getLogger(__name__)
 
 PARTS = ("encoder", "codec", "denoiser", "prior")
 SHIPPED = "naip-small"
@@ -48,9 +51,12 @@ class Model:
     ) -> Model:
         """Load a model directory; None is the one shipped with the package.
 
-        ``device`` is auto, cpu, cuda or mps; ``precision`` of the denoiser auto, bf16 or fp32.
-        Raises ModelError where parts are missing or do not fit each other.
+        ``device`` is auto, cpu, cuda (or cuda:1, ...) or mps; ``precision`` of the denoiser auto,
+        bf16 or fp32. Raises UsageError for another word, ModelError for a device that is not there
+        and where parts are missing or do not fit each other.
         """
+        if precision not in ("auto", "bf16", "fp32"):
+            raise UsageError(f"precision {precision!r} is unknown; choose auto, bf16 or fp32")
         folder = shipped_path() if path is None else Path(path)
         facts = read_facts(folder)
         target = choose_device(device)
@@ -68,7 +74,7 @@ class Model:
             )
         cast(encoder.net, device=target)
         cast(denoiser.net, device=target)
-        return cls(
+        model = cls(
             path=folder,
             encoder=encoder,
             codec=codec.to(target),
@@ -77,6 +83,10 @@ class Model:
             hash=digest(folder),
             **facts,
         )
+        kind = "bf16" if bf16 else "fp32"
+        log.info("model: %s, hash %s, %s on %s, %s", folder, model.hash, model.name, target, kind)
+        log.debug("model: %s", model.facts())
+        return model
 
     @property
     def cell(self) -> int:
@@ -188,11 +198,19 @@ def digest(folder: Path) -> str:
 
 
 def choose_device(name: str) -> torch.device:
-    """auto takes a GPU where there is one. Raises ModelError for a device that is not there."""
+    """auto takes a GPU where there is one.
+
+    Raises UsageError for a name that is none, ModelError for a device that is not there.
+    """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    if (name == "cuda" and not cuda) or (name == "mps" and not mps):
+    kind, colon, number = str(name).partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (colon and not number.isdecimal()):
+        raise UsageError(f"device {name!r} is unknown; choose auto, cpu, cuda or mps")
+    if (kind == "cuda" and not torch.cuda.device_count() > int(number or 0)) or (
+        kind == "mps" and not mps
+    ):
         raise ModelError(f"device {name} is not available here; use --device cpu or auto")
     return torch.device(name)
 

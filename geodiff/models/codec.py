@@ -92,8 +92,14 @@ class Codec:
         return int(self.net.config["latent_channels"])
 
     @property
-    def halo(self) -> int:
-        """Latents around a tile that its decoded pixels depend on; with them a tile is exact."""
+    def halo(self) -> int | None:
+        """Latents around a tile that its decoded pixels depend on; with them a tile is exact.
+
+        None where the decoder is not local (attention): then every pixel depends on the whole tile.
+        """
+        kinds = self.net.config["decoder_block_types"]
+        if any(kind != "ResBlock" for kind in ([kinds] if isinstance(kinds, str) else kinds)):
+            return None
         return decoder_halo(self.net.config["decoder_layers_per_block"])
 
     @property
@@ -119,13 +125,17 @@ class Codec:
         raw: torch.Tensor = self.net.encode(to_unit(pixels, self.net), return_dict=False)[0].float()
         return (raw - self.mean[:, None, None]) / self.std[:, None, None]
 
-    @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """float32 (batch, channel, h, w) -> uint8 (batch, 3, h*f, w*f)."""
+        return self.render(latents).round().clamp(0, 255).to(torch.uint8)
+
+    @torch.no_grad()
+    def render(self, latents: torch.Tensor) -> torch.Tensor:
+        """``decode`` before rounding: float32 (batch, 3, h*f, w*f), about 0 to 255, not clamped."""
         raw = latents * self.std[:, None, None] + self.mean[:, None, None]
         first = next(self.net.parameters())
         decoded: torch.Tensor = self.net.decode(raw.to(first.dtype), return_dict=False)[0].float()
-        return ((decoded + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return (decoded + 1) * 127.5
 
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Codec:
         """The same codec with its network on ``device`` in ``dtype``."""

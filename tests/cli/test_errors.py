@@ -87,6 +87,36 @@ def test_the_first_stop_signal_interrupts_and_the_second_is_ignored() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def recorded(*arguments: str, **variables: str) -> str:
+    """The command line that a command with options of every kind records."""
+    told: list[str] = []
+
+    @click.group(cls=LazyGroup, table={}, context_settings={"auto_envvar_prefix": "G"})
+    def group() -> None:
+        pass
+
+    @click.command()
+    @click.option("-o", "--out")
+    @click.option("--seed", type=int, default=0)
+    @click.option("--co", multiple=True)
+    @click.option("--overwrite", is_flag=True)
+    @options.verbosity
+    @click.pass_context
+    def paint(ctx: click.Context, **fields: object) -> None:
+        told.append(command_line(ctx))
+
+    group.get_command = lambda ctx, name: paint  # type: ignore[method-assign]
+    result = CliRunner().invoke(group, ["paint", *arguments], env=variables)
+    assert result.exit_code == 0, result.output
+    return told[0]
+
+
 def test_the_command_line_can_be_typed_again() -> None:
-    meta = {"geodiff_cli.arguments": ["synthesize", "--out", "a b.tif", "--seed", "7"]}
-    assert command_line(meta) == "geodiff synthesize --out 'a b.tif' --seed 7"
+    assert recorded("--out", "a b.tif", "--seed", "7") == "geodiff paint --out 'a b.tif' --seed 7"
+
+
+def test_the_command_line_names_what_variables_set() -> None:
+    line = recorded("--seed", "7", G_PAINT_OUT="a b.tif", G_PAINT_SEED="8", G_PAINT_CO="A=1 B=2")
+    assert line == "geodiff paint --seed 7 --out 'a b.tif' --co A=1 --co B=2"
+    assert recorded(G_PAINT_OVERWRITE="1", G_PAINT_QUIET="1") == "geodiff paint --overwrite"
+    assert recorded(G_PAINT_OVERWRITE="0") == "geodiff paint"

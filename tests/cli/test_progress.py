@@ -11,7 +11,8 @@ import click
 import pytest
 
 from geodiff.steps import Step
-from geodiff_cli.progress import Bars, Lines, Progress, Silence, display, draining
+from geodiff_cli.errors import VERBOSE
+from geodiff_cli.progress import Bars, Lines, Notes, Progress, Silence, display, draining
 
 STEPS = [
     Step("load", 0, 1),
@@ -76,7 +77,74 @@ def test_quiet_turns_bars_off_but_keeps_asked_for_lines() -> None:
     assert isinstance(display("bar", quiet=True), Silence)
     assert isinstance(display("bar", quiet=False), Bars)
     assert isinstance(display("json", quiet=True), Lines)
-    assert isinstance(display("none", quiet=False), Silence)
+    assert isinstance(display("none", quiet=False), Notes)
+    assert isinstance(display("none", quiet=True), Silence)
+    assert not isinstance(display("none", quiet=True), Notes)
+
+
+NOTED = [
+    Step("load", 0, 1),
+    Step("plan", 1, 1, notes=("it is large", "it is far away")),
+    Step("paint", 1, 9),
+    Step("paint", 2, 9, notes=("it is late",)),
+    Step("paint", 9, 9),
+]
+
+
+def noted() -> Generator[Step, None, None]:
+    yield from NOTED
+
+
+@pytest.mark.parametrize("mode", ["none", "auto"])
+def test_notes_are_printed_once_also_without_a_bar(
+    mode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress(mode) as shown:
+        for step in NOTED:
+            before = capsys.readouterr().err
+            assert not before
+            shown.display.show(step)
+            told = capsys.readouterr().err  # as soon as the step comes
+            assert told == "".join(f"Note: {note}\n" for note in step.notes)
+        shown.done()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_quiet_prints_no_notes(capsys: pytest.CaptureFixture[str]) -> None:
+    ctx = click.Context(click.Command("any"))
+    ctx.meta[VERBOSE] = -1
+    with Progress(ctx, "bar") as shown:
+        shown.follow(noted())
+    assert capsys.readouterr() == ("", "")
+
+
+def test_notes_are_in_json_lines_and_never_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("json") as shown:
+        shown.follow(noted())
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    told = [(line["stage"], line["done"], line["notes"]) for line in lines if "notes" in line]
+    assert told == [("plan", 1, ["it is large", "it is far away"]), ("paint", 2, ["it is late"])]
+
+
+def test_notes_stand_on_whole_lines_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with progress("bar") as shown:
+        shown.follow(noted())
+    lines = [line.split("\r")[-1] for line in terminal.getvalue().split("\n")]
+    *notes, bar, rest = lines
+    assert notes == ["Note: it is large", "Note: it is far away", "Note: it is late"]
+    assert bar.startswith("paint: 100%")
+    assert rest == ""
+
+
+def test_stages_are_timed_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "geodiff_cli"), progress("none") as shown:
+        shown.loading()
+        shown.follow(noted())
+    told = [record.message.split(" took ") for record in caplog.records]
+    assert [stage for stage, _ in told] == ["load", "plan", "paint"]
+    assert all(float(time.removesuffix(" s")) >= 0 for _, time in told)
 
 
 class Interrupting(Silence):

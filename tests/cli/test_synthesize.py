@@ -96,6 +96,55 @@ def test_notes_go_to_stderr(invoke: Invoke, made: list[str]) -> None:
     assert len(result.stdout.splitlines()) == 1
 
 
+def test_quiet_leaves_out_the_notes_but_not_what_is_asked_for(
+    invoke: Invoke, made: list[str]
+) -> None:
+    result = invoke(*made, "--res", "5", "-q", "--json")
+    assert result.stderr == ""
+    assert json.loads(result.stdout)["path"] == "a.tif"
+
+
+def test_a_quiet_dry_run_still_prints_the_plan(invoke: Invoke, made: list[str]) -> None:
+    def plan(*more: str) -> list[str]:
+        result = invoke(*made, "--dry-run", *more)
+        assert (result.exit_code, result.stderr) == (0, "")
+        return [line for line in result.stdout.splitlines() if not line.startswith("time ")]
+
+    assert plan("-q") == plan()
+
+
+def test_the_recorded_command_has_what_variables_set(invoke: Invoke, made: list[str]) -> None:
+    assert invoke(*made, GEODIFF_SYNTHESIZE_SEED="11").exit_code == 0
+    with rasterio.open("a.tif") as dataset:
+        tags = dataset.tags()
+    assert tags["GEODIFF_SEED"] == "11"
+    assert tags["GEODIFF_COMMAND"].endswith("--out a.tif --seed 11")
+
+
+def test_the_largest_seed_is_kept_exactly(invoke: Invoke, made: list[str]) -> None:
+    seed = 2**63 - 1
+    facts = json.loads(invoke(*made, "--seed", str(seed), "--json").stdout)
+    with rasterio.open("a.tif") as dataset:
+        tag = dataset.tags()["GEODIFF_SEED"]
+    item = json.loads(Path("a.json").read_text("utf-8"))
+    assert facts["seed"] == int(tag) == item["properties"]["geodiff:seed"] == seed
+
+
+def test_logs_are_shown_only_if_asked_for(spawn: Spawn, made: list[str]) -> None:
+    told = []
+    for more in ([], ["-v"], ["-vv"]):
+        process = spawn("-m geodiff_cli", *made, "--overwrite", *more)
+        stdout, stderr = process.communicate()
+        assert process.returncode == 0, stderr
+        assert len(stdout.splitlines()) == 1
+        told.append([line for line in stderr.splitlines() if " geodiff" in line])
+    assert told[0] == []
+    words = ("model: ", "grid: 79 x 76 px", "COG: a.tif", "paint took", "decode took")
+    assert all(any(word in line for line in told[1]) for word in words), told[1]
+    assert all(line.startswith("INFO ") for line in told[1])
+    assert any(line.startswith("DEBUG ") for line in told[2])
+
+
 def test_an_output_is_replaced_only_if_asked(invoke: Invoke, made: list[str]) -> None:
     assert invoke(*made).exit_code == 0
     before = Path("a.tif").read_bytes()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from geodiff.diffusion.blend import count_windows, cover, offsets, tent, uniform
+from geodiff.diffusion.blend import count_windows, cover, gaussian, offsets, tent, uniform
 from geodiff.window import Window
 
 CANVASES = [Window(0, 0, 8, 8), Window(-13, 5, 8, 40), Window(7, -29, 33, 21)]
@@ -111,3 +111,15 @@ def test_tents_at_half_a_window_add_up_to_a_constant() -> None:
 
 def test_uniform_weighs_all_cells_alike() -> None:
     assert torch.equal(uniform(5), torch.ones(5, 5))
+
+
+@pytest.mark.parametrize("size", [2, 7, 64])
+def test_gaussian_is_the_published_kernel(size: int) -> None:
+    weights = gaussian(size)
+    assert weights.shape == (size, size)
+    assert weights.dtype == torch.float32
+    assert bool((weights > 0).all())
+    for row, y in enumerate(np.linspace(-1, 1, size)):
+        for col, x in enumerate(np.linspace(-1, 1, size)):
+            wanted = np.exp(-(x * x + y * y) / 0.64)
+            assert float(weights[row, col]) == pytest.approx(wanted, rel=1e-6)

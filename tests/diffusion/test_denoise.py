@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from geodiff.diffusion.blend import offsets, tent, uniform
+from geodiff.diffusion import canvas as canvas_memory
+from geodiff.diffusion.blend import cover, offsets, tent, uniform
 from geodiff.diffusion.denoise import Denoise, Guided, Precondition, Windowed
 from geodiff.diffusion.noise import plane
 from geodiff.diffusion.samplers import dpmpp_2m, euler, heun
@@ -44,7 +45,9 @@ def contextual(windows: Sequence[Window]) -> Denoise:
 
 
 def windowed(at: Callable[[Sequence[Window]], Denoise] = contextual, **changes: object) -> Windowed:
-    base = Windowed(at, CANVAS, SIZE, 6, tent(SIZE), SIGMAS, shifted=True, batch=4)
+    base = Windowed(at, CANVAS, SIZE, (6,), tent(SIZE), SIGMAS, shifted=True, batch=4)
+    if "stride" in changes:
+        changes["strides"] = (changes.pop("stride"),)
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -240,6 +243,36 @@ def test_shift_belongs_to_the_step_of_the_schedule() -> None:
     assert denoise.offset(float(SIGMAS[1] + SIGMAS[2]) / 2) == offsets(2, 6)
 
 
+def test_strides_belong_to_the_step_and_the_shift_follows_them() -> None:
+    strides = (8, 8, 6, 5)
+    denoise = windowed(strides=strides)
+    for step, sigma in enumerate(SIGMAS[:-1].tolist()):
+        stride = strides[min(step, 3)]  # the last one goes on
+        assert denoise.stride(sigma) == stride
+        assert denoise.offset(sigma) == offsets(step, stride)
+        expected = cover(CANVAS, SIZE, stride, offsets(step, stride))
+        assert denoise.windows(sigma) == expected
+        assert denoise.evaluations(sigma) == len(expected)
+        alone = windowed(stride=stride)
+        assert torch.equal(denoise(start(), sigma), alone(start(), sigma))
+
+
+def test_windows_may_be_counted_from_another_place() -> None:
+    corner = (CANVAS.row, CANVAS.col)
+    fixed = windowed(stride=2, shifted=False, anchor=corner)
+    rows = sorted({window.row for window in fixed.windows(1.0)})
+    assert rows == [*range(CANVAS.row, CANVAS.bottom - SIZE, 2), CANVAS.bottom - SIZE]
+    for sigma in SIGMAS[:-1].tolist():  # a whole stride is no other place
+        moved = windowed(anchor=(12, -6))
+        assert moved.windows(sigma) == windowed().windows(sigma)
+
+
+def test_canvases_in_files_have_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = windowed()(start(), 1.0)
+    monkeypatch.setattr(canvas_memory, "IN_MEMORY", 0)
+    assert torch.equal(windowed()(start(), 1.0), inside)
+
+
 def test_two_canvases_predict_alike_away_from_their_borders() -> None:
     """Windows hang on the lattice: canvases cut at other places agree to the bit inside."""
     other = Window(-11, 20, 40, 35)
@@ -294,6 +327,8 @@ def test_guidance_may_sit_inside_or_outside_of_the_windows(mixture: Denoise) -> 
         ({"weights": torch.zeros(SIZE, SIZE)}, "must be positive"),
         ({"canvas": Window(0, 0, 7, 30)}, "7 x 30 cells .* at least 8 x 8"),
         ({"stride": 9}, "stride from 1 to 8"),
+        ({"strides": (8, 0)}, "stride from 1 to 8"),
+        ({"strides": ()}, "at least one stride"),
     ],
 )
 def test_refuses_parts_that_do_not_fit(changes: dict[str, object], match: str) -> None:

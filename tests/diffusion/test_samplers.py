@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from geodiff.diffusion import canvas
 from geodiff.diffusion.denoise import Denoise
-from geodiff.diffusion.samplers import dpmpp_2m, euler, heun
-from geodiff.diffusion.schedule import flow_sigmas
+from geodiff.diffusion.samplers import ancestral, dpmpp_2m, euler, heun
+from geodiff.diffusion.schedule import flow_sigmas, published
 
 Sampler = Callable[[Denoise, Tensor, Tensor], Iterator[Tensor]]
 SAMPLERS: list[Sampler] = [euler, heun, dpmpp_2m]
@@ -126,6 +127,110 @@ def test_dpmpp_2m_equals_diffusers_at_every_step(steps: int, mixture: Denoise) -
         velocity = flow_velocity(mixture, theirs, float(times[i]))
         theirs = scheduler.step(velocity, time, theirs).prev_sample
         torch.testing.assert_close(ours / (1 + sigmas[i + 1].float()), theirs, rtol=0, atol=5e-5)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in diffusers
+@pytest.mark.parametrize("steps", [2, 7, 12])
+def test_heun_equals_diffusers_at_every_step(steps: int, mixture: Denoise) -> None:
+    """Its flow scheduler integrates over time, which is another method; this one over sigma."""
+    from diffusers import HeunDiscreteScheduler
+
+    scheduler = HeunDiscreteScheduler(
+        prediction_type="epsilon", beta_schedule="scaled_linear", timestep_spacing="trailing"
+    )
+    scheduler.set_timesteps(steps)
+    sigmas = torch.unique_consecutive(scheduler.sigmas).double()
+    assert len(sigmas) == steps + 1
+    x = theirs = float(sigmas[0]) * noise(1, 3, 4, 5)
+    calls = iter(range(len(scheduler.timesteps)))
+    for i, ours in enumerate(heun(mixture, x, sigmas)):
+        for _ in range(2 if i < steps - 1 else 1):
+            call = next(calls)
+            sigma = float(scheduler.sigmas[call])
+            epsilon = (theirs - mixture(theirs, sigma)) / sigma
+            theirs = scheduler.step(epsilon, scheduler.timesteps[call], theirs).prev_sample
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=5e-5)
+
+
+@pytest.mark.parametrize("every", [1, 20])
+def test_published_solver_equals_diffusers_where_it_is_ddpm(every: int, mixture: Denoise) -> None:
+    """DDIM with eta 1 on the whole table of 1,000 steps is what the published update is there.
+
+    Every 20th step the deterministic parts agree: DDIM with eta 0 and no fresh noise.
+    """
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler(
+        beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear", clip_sample=False,
+        timestep_spacing="trailing",
+    )  # fmt: skip
+    scheduler.set_timesteps(1000 // every)
+    sigmas, fresh = published(1000 // every)
+    if every > 1:
+        fresh = torch.zeros_like(fresh)
+    fields = [noise(1, 3, 4, 5) * (-1) ** k for k in range(1000 // every)]
+    theirs = noise(1, 3, 4, 5).double()
+    x = theirs * (1 + sigmas[0] ** 2).sqrt()
+    states = ancestral(mixture, x, sigmas, fresh, lambda step: fields[step].double())
+    for step, ours in enumerate(states):
+        t = scheduler.timesteps[step]
+        abar = scheduler.alphas_cumprod[t].double()
+        clean = mixture(theirs / abar.sqrt(), float(((1 - abar) / abar).sqrt()))
+        epsilon = (theirs - abar.sqrt() * clean) / (1 - abar).sqrt()
+        theirs = scheduler.step(
+            epsilon, t, theirs, eta=float(every == 1), variance_noise=fields[step].double()
+        ).prev_sample
+        wanted = theirs * (1 + sigmas[step + 1] ** 2).sqrt()
+        torch.testing.assert_close(ours, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_new_noise_keeps_the_variance_of_the_schedule() -> None:
+    """Where nothing is known of the data but its mean of 0, x stays N(0, sigma^2)."""
+    sigmas, fresh = published(50)
+    x = float(sigmas[0]) * noise(1, 1, 100, 100)
+    planes = torch.randn(50, 1, 1, 100, 100, generator=torch.Generator().manual_seed(1))
+    states = ancestral(lambda x, sigma: 0 * x, x, sigmas, fresh, lambda step: planes[step])
+    for sigma, state in zip(sigmas[1:-1].tolist(), states, strict=False):
+        assert abs(float(state.std()) / sigma - 1) < 0.03
+
+
+def test_noise_is_asked_for_only_where_it_is_added(gaussian: Denoise) -> None:
+    asked: list[int] = []
+
+    def fresh_noise(step: int) -> Tensor:
+        asked.append(step)
+        return torch.zeros(1, 1, 2, 2)
+
+    sigmas = flow_sigmas(4)
+    fresh = torch.tensor([0.5, 0.0, 0.1, 0.0])
+    x = noise(1, 1, 2, 2)
+    *_, result = ancestral(gaussian, x, sigmas, fresh, fresh_noise)
+    assert asked == [0, 2]
+    assert not torch.equal(result, last(euler(gaussian, x, sigmas)))
+    none = ancestral(gaussian, x, sigmas, torch.zeros(4), fresh_noise)
+    assert torch.equal(last(none), last(euler(gaussian, x, sigmas)))
+
+
+@pytest.mark.parametrize("fresh", [[0.0, 99.0], [-1.0, 0.0], [0.0, 0.1]])
+def test_more_new_noise_than_the_level_holds_is_refused(
+    fresh: list[float], gaussian: Denoise
+) -> None:
+    states = ancestral(
+        gaussian, noise(1, 1, 2, 2), flow_sigmas(2), torch.tensor(fresh), lambda step: torch.ones(1)
+    )
+    with pytest.raises(ValueError, match=r"step \d adds noise of .*, but may add 0 to"):
+        list(states)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_states_in_files_have_the_same_bits(
+    sampler: Sampler, mixture: Denoise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, sigmas = 9 * noise(1, 2, 9, 9), flow_sigmas(5)
+    inside = list(sampler(mixture, x, sigmas))
+    monkeypatch.setattr(canvas, "IN_MEMORY", 0)
+    for ours, theirs in zip(sampler(mixture, x, sigmas), inside, strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize(("sampler", "per_step"), [(euler, 1), (heun, 2), (dpmpp_2m, 1)])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from geodiff.diffusion.schedule import flow_sigmas, sample_times
+from geodiff.diffusion.schedule import flow_sigmas, published, sample_times
 
 
 @pytest.mark.parametrize("shift", [0.5, 1.0, 3.0])
@@ -58,3 +58,46 @@ def test_times_are_logit_normal_and_repeatable() -> None:
     logits = torch.logit(times.double())
     assert abs(float(logits.mean()) + 0.6) < 5 * 1.3 / 20_000**0.5
     assert abs(float(logits.std()) - 1.3) < 5 * 1.3 / 40_000**0.5
+
+
+def test_published_noise_levels_agree_with_diffusers() -> None:
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler(
+        beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear",
+        timestep_spacing="trailing",
+    )  # fmt: skip
+    scheduler.set_timesteps(50)
+    assert (scheduler.timesteps + 1).tolist() == list(range(1000, 0, -20))  # theirs count from 0
+    abar = scheduler.alphas_cumprod[scheduler.timesteps].double()
+    sigmas, fresh = published(50)
+    torch.testing.assert_close(sigmas[:-1], ((1 - abar) / abar).sqrt(), rtol=1e-4, atol=0)
+    assert sigmas[-1] == fresh[-1] == 0
+    assert float((1 + sigmas[0] ** 2) ** -0.5) == pytest.approx(0.0119, abs=5e-5)
+
+
+def test_published_noise_is_a_quarter_of_that_of_ddim_with_eta_one() -> None:
+    """One-step betas at a stride of 20: an eta of 0.23 to 0.25 (the ratio of the deviations)."""
+    sigmas, fresh = published(50)
+    abar = 1 / (1 + sigmas**2)
+    now, after = abar[:-1], abar[1:]
+    full = ((1 - after) / (1 - now) * (1 - now / after) / after).sqrt()
+    eta = (fresh / full)[:-1]  # the last step, to abar 1, adds none in either
+    assert float(eta.min()) > 0.23
+    assert float(eta.max()) < 0.25
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 50, 333, 999, 1000])
+def test_published_schedule_goes_down_with_room_for_its_noise(steps: int) -> None:
+    sigmas, fresh = published(steps)
+    assert sigmas.shape == (steps + 1,)
+    assert fresh.shape == (steps,)
+    assert bool((sigmas.diff() < 0).all())
+    assert bool((fresh <= sigmas[1:]).all())
+    assert bool((fresh[:-1] > 0).all())
+
+
+@pytest.mark.parametrize("steps", [0, 1001])
+def test_published_schedule_has_a_thousand_steps_at_most(steps: int) -> None:
+    with pytest.raises(ValueError, match=f"1 to 1000 steps, got {steps}"):
+        published(steps)

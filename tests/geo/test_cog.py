@@ -133,6 +133,38 @@ def test_the_same_working_raster_gives_the_same_bytes(
     assert names(tmp_path) == ["a.tif", "b.tif"]
 
 
+@pytest.mark.parametrize(
+    ("profile", "option", "codec"),
+    [
+        ("zstd", "QUALITY=80", "ZSTD"),
+        ("jpeg", "PREDICTOR=YES", "JPEG"),
+        ("lzw", "LEVEL=5", "LZW"),
+    ],
+)
+def test_creation_options_that_would_do_nothing_are_refused(
+    profile: str, option: str, codec: str
+) -> None:
+    name = option.partition("=")[0]
+    with pytest.raises(UsageError, match=f"{name} does nothing with {codec}: it is for "):
+        check_options(profile, [option])
+    options = check_options("jpeg", ["COMPRESS=ZSTD"])  # the profile's own ones are not asked for
+    assert options["COMPRESS"] == "ZSTD"
+
+
+def test_a_log_line_tells_size_and_overviews(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out.tif"
+    path, _ = working(out, 1100, 1100)
+    with caplog.at_level("INFO", "geodiff"):
+        finish(path, out)
+    (line,) = [record.message for record in caplog.records if "COG" in record.message]
+    with rasterio.open(out) as dataset:
+        levels = len(dataset.overviews(1))
+    size = out.stat().st_size / 1e6
+    assert line == f"COG: {out} of {size:.2f} MB with {levels} overviews is valid and in place"
+
+
 def test_creation_options_override_the_profile(tmp_path: Path) -> None:
     out = tmp_path / "out.tif"
     path, _ = working(out, 600, 600)
@@ -192,7 +224,9 @@ def test_a_new_file_replaces_the_old_one_and_its_sidecars(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("old", [None, b"old"])
-def test_a_full_disk_is_one_error_and_keeps_the_old_file(tmp_path: Path, old: bytes | None) -> None:
+def test_a_full_disk_is_one_error_and_keeps_the_old_file(
+    tmp_path: Path, old: bytes | None, capfd: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out.tif"
     path, _ = working(out, 1100, 1100)
     source = path.read_bytes()
@@ -212,6 +246,7 @@ def test_a_full_disk_is_one_error_and_keeps_the_old_file(tmp_path: Path, old: by
         assert names(tmp_path) == ([] if old is None else ["out.tif"])
     if old is not None:
         assert out.read_bytes() == old
+    assert capfd.readouterr() == ("", "")  # libtiff's own lines would stand beside ours
 
 
 def test_a_damaged_working_raster_never_becomes_a_mosaic(tmp_path: Path) -> None:

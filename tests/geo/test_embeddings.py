@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import math
+import pickle
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -278,3 +283,66 @@ def test_wrong_parts_are_refused(
 def test_the_arrays_cannot_be_changed(grid: EmbeddingGrid) -> None:
     with pytest.raises(ValueError, match="read-only"):
         grid.values[0, 0, 0] = 1
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """Files of this process cannot grow beyond ``size`` bytes, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_one_error_whichever_byte_is_the_last(
+    tmp_path: Path, grid: EmbeddingGrid, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "e.tif"
+    grid.save(path)
+    full = path.stat().st_size
+    path.unlink()
+    for limit in (100, full // 2, full - 1):  # GDAL itself does not notice the last one
+        with (
+            file_size_limit(limit),
+            pytest.raises(
+                OutputError, match=r"cannot write .*e\.tif: .*free on that disk"
+            ) as caught,
+        ):
+            grid.save(path)
+        assert "\n" not in str(caught.value)
+        assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_grids_with_the_same_content_are_equal(tmp_path: Path, grid: EmbeddingGrid) -> None:
+    holes = grid.valid.copy()
+    holes[0, 1] = False
+    gappy = replace(grid, valid=holes, source="a.tif")
+    gappy.save(tmp_path / "e.tif")
+    for same in (EmbeddingGrid.open(tmp_path / "e.tif"), pickle.loads(pickle.dumps(gappy))):
+        assert same == gappy
+        assert hash(same) == hash(gappy)
+        assert same.digest == gappy.digest
+    turned = grid.values.copy()
+    turned[0, 0] = -turned[0, 0]
+    moved = replace(grid.grid, row=grid.grid.row + 1)
+    others = [
+        replace(grid, **change)
+        for change in (
+            {"values": turned}, {"grid": moved}, {"gsd": 0.5}, {"encoder": "x"}, {"source": "b"},
+            {"valid": holes},
+        )
+    ]  # fmt: skip
+    assert len({grid, *others}) == 7
+    assert grid != "test"
+
+
+def test_the_source_is_kept_where_there_is_one(tmp_path: Path, grid: EmbeddingGrid) -> None:
+    grid.save(tmp_path / "none.tif")
+    replace(grid, source="scène 1.tif").save(tmp_path / "one.tif")
+    for name, source in (("none", None), ("one", "scène 1.tif")):
+        with rasterio.open(tmp_path / f"{name}.tif") as dataset:
+            assert dataset.tags().get("GEODIFF_SOURCE") == source
+        assert EmbeddingGrid.open(tmp_path / f"{name}.tif").source == (source or "")

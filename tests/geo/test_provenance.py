@@ -18,7 +18,14 @@ from geodiff.errors import UsageError
 from geodiff.geo.cog import finish
 from geodiff.geo.grid import PixelGrid
 from geodiff.geo.mosaic import WorkingRaster
-from geodiff.geo.provenance import SOURCE_TYPE, Provenance, clean_href, is_remote, redact
+from geodiff.geo.provenance import (
+    SOURCE_TYPE,
+    Provenance,
+    clean_href,
+    is_remote,
+    redact,
+    source_name,
+)
 
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 IPTC = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}"
@@ -171,3 +178,20 @@ def test_links_lose_credentials_but_stay_usable() -> None:
     assert clean_href(url) == "https://x.org:8080/a.tif?collections=naip"
     assert clean_href("/vsicurl/https://x.org/a.tif?sig=abc") == "/vsicurl/https://x.org/a.tif"
     assert clean_href("dir/what? #1.tif") == "dir/what? #1.tif"
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("/home/me/private/scene 1.tif", "scene 1.tif"),
+        ("scene.tif", "scene.tif"),
+        (
+            "https://me:pw@host/a/b.tif?sig=S3CRET&collection=naip",
+            "https://host/a/b.tif?collection=naip",
+        ),
+        ("/vsizip/a.zip/b.tif", "/vsizip/a.zip/b.tif"),
+        ("/data/two\nlines.tif", "two lines.tif"),
+    ],
+)
+def test_a_source_is_known_elsewhere_by_its_name(source: str, name: str) -> None:
+    assert source_name(source) == name

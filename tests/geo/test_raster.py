@@ -130,6 +130,39 @@ def test_colours_do_not_bleed_out_of_invalid_pixels(tmp_path: Path, res: float) 
     assert not image[:, ~valid].any()
 
 
+@pytest.mark.parametrize("degrees", [10, 25, 100])
+def test_a_rotated_raster_shows_every_place_where_it_is(tmp_path: Path, degrees: float) -> None:
+    angle = np.radians(degrees)
+    cos, sin = 0.6 * np.cos(angle), 0.6 * np.sin(angle)
+    x0, y0 = 600060.0, 5299940.0  # of the middle
+    turned = Affine(cos, sin, x0 - 100 * (cos + sin), sin, -cos, y0 - 100 * (sin - cos))
+
+    def ramps(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.stack([120 + (x - x0), 120 + (y - y0), np.full_like(x, 77)])
+
+    row, col = np.mgrid[:200, :200] + 0.5
+    data = ramps(
+        *(turned.a * col + turned.b * row + turned.c, turned.d * col + turned.e * row + turned.f)
+    )
+    path = write(tmp_path / "a.tif", np.rint(data).astype(np.uint8), transform=turned)
+    grid = box_grid((x0 - 30, y0 - 24, x0 + 30, y0 + 24), "EPSG:32632", "EPSG:32632", 0.6)
+    image, valid = Reference.open(path).read(grid)
+    rows, cols = np.mgrid[: grid.window.height, : grid.window.width] + 0.5
+    wanted = ramps(*grid.xys(rows + grid.row, cols + grid.col))
+    assert valid.all()
+    assert np.abs(image - wanted).max() <= 1.2
+
+
+def test_the_log_tells_what_was_opened(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "a.tif", smooth(4))
+    with caplog.at_level("INFO", "geodiff"):
+        Reference.open(path, (4, 1, 2)).coverage(raster_grid(path))
+    assert [record.message for record in caplog.records] == [
+        "source: a.tif (GTiff), bands (4, 1, 2) of 4 as red, green, blue, 260 x 200 px, EPSG:32632",
+        "source: covers 100.0 % of the grid",
+    ]
+
+
 def test_rotated_and_south_up_rasters_are_warped(tmp_path: Path) -> None:
     data = smooth()
     grid = box_grid((600020, 5299900, 600100, 5299980), "EPSG:32632", "EPSG:32632", 0.6)

@@ -77,6 +77,7 @@ def test_a_crs_without_code_is_given_as_projjson(tmp_path: Path, provenance: Pro
     properties = written(tmp_path / "a.tif", grid_of(LCC), provenance)["properties"]
     assert properties["proj:code"] is None
     assert properties["proj:projjson"]["type"] == "ProjectedCRS"
+    assert CRS(properties["proj:wkt2"]) == CRS(LCC)
     assert CRS(json.dumps(properties["proj:projjson"])) == CRS(LCC)
 
 
@@ -142,6 +143,18 @@ def test_sources_are_linked_relative_and_without_secrets(
     links = [link["href"] for link in content["links"] if link["rel"] == "derived_from"]
     assert links == ["../in/b c.tif", "./d.tif", "https://example.org/items/x"]
     assert "SECRET" not in path.with_suffix(".json").read_text("utf-8")
+
+
+def test_a_name_without_a_place_stays_a_name(
+    tmp_path: Path, provenance: Provenance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "here.tif").write_bytes(b"a raster")
+    monkeypatch.chdir(tmp_path)
+    made = replace(provenance, derived_from=("here.tif", "elsewhere.tif"))
+    content = written(tmp_path / "out" / "a.tif", grid_of("EPSG:32613"), made)
+    links = [link["href"] for link in content["links"] if link["rel"] == "derived_from"]
+    assert links == ["../here.tif", "elsewhere.tif"]
 
 
 def test_the_mosaic_is_never_touched(tmp_path: Path, provenance: Provenance) -> None:

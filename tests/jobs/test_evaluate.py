@@ -42,6 +42,8 @@ def test_a_report_is_complete_repeatable_and_within_its_bounds(model: Model, tmp
     assert report.cells == 12 * 16
     assert -1 <= report.similarity <= 1
     assert report.frechet >= 0
+    assert report.kernel_spread > 0
+    assert report.detail_codec > 0
     assert all(np.isfinite(v) for v in report.as_dict().values() if isinstance(v, float))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from geodiff.errors import DataError, OutputError, UsageError
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
+from geodiff.jobs import painting, room
 from geodiff.jobs import synthesize as job
 from geodiff.jobs.embed import EmbedRequest
 from geodiff.jobs.embed import steps as embed_steps
@@ -240,7 +242,7 @@ def test_reference_beside_the_box_is_refused(paint: Paint, scene: Path) -> None:
 def test_nothing_is_left_of_a_run_that_fails(
     paint: Paint, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    real = getattr(job, failing)
+    real = getattr(painting, failing)
 
     def broken(*arguments: Any) -> Any:
         if failing in ("denoise", "decode"):
@@ -252,7 +254,7 @@ def test_nothing_is_left_of_a_run_that_fails(
         yield next(iter(run(*arguments)))
         raise RuntimeError("struck by lightning")
 
-    monkeypatch.setattr(job, failing, broken)
+    monkeypatch.setattr(painting, failing, broken)
     with pytest.raises(RuntimeError, match="struck by lightning"):
         paint(reference=str(scene))
     assert left_in(tmp_path) == set()
@@ -304,7 +306,7 @@ def test_plan_is_what_a_run_does_and_writes_nothing(
     )
     planned = plan(request)
     assert left_in(tmp_path) == set()
-    for name in ("grid", "canvas", "sampling", "evaluations", "gsd", "source", "coverage"):
+    for name in ("grid", "charts", "sampling", "evaluations", "gsd", "source", "coverage"):
         assert getattr(planned, name) == getattr(first.plan, name)
     assert planned.seconds > 0
     json.dumps(planned.as_dict())
@@ -347,7 +349,7 @@ def test_distance_far_from_training_is_noted(folder: Path, scene: Path, tmp_path
         ({"reference": "a", "res": 0.0}, "need --bbox"),
         ({"reference": "a", "crs": "EPSG:32610"}, "need --bbox"),
         ({"bbox": (0, 0, 1, 1), "bands": (1, 1, 1)}, "describe a reference"),
-        ({"like": "a", "mode": "paper"}, "--mode paper is unknown; choose balanced, quality"),
+        ({"like": "a", "mode": "best"}, "--mode best is unknown; choose paper, quality, balanced"),
         ({"like": "a", "fill": "black"}, "--fill black is unknown"),
         ({"like": "a", "steps": 0}, "--steps 0 must be between"),
         ({"like": "a", "guidance": float("nan")}, "--guidance nan must be between"),
@@ -378,10 +380,21 @@ def test_a_failed_preview_leaves_no_mosaic(
 
 
 def test_a_mosaic_larger_than_the_memory_is_refused_before_it_is_painted(
-    paint: Paint, tmp_path: Path
+    paint: Paint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(DataError, match="MB of memory, this machine has"):
-        paint(bbox=(-120.0, 34.0, -117.0, 37.0))
+    monkeypatch.setattr(room, "memory_mb", lambda: 1000.0)
+    with pytest.raises(DataError, match="MB of memory, this machine has 1000 MB"):
+        paint(bbox=(-118.0, 34.0, -117.8, 34.2), layout="single")
+    assert left_in(tmp_path) == set()
+
+
+def test_a_mosaic_larger_than_the_disk_is_refused_before_it_is_painted(
+    paint: Paint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = shutil.disk_usage(tmp_path)._replace(free=100_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    with pytest.raises(DataError, match=r"needs at least 0\.521 GB of disk .* has 0\.1 GB"):
+        paint(bbox=(-118.0, 34.0, -117.9, 34.1), layout="world")
     assert left_in(tmp_path) == set()
 
 

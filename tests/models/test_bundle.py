@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from geodiff.errors import ModelError
+from geodiff.errors import ModelError, UsageError
 from geodiff.models import bundle
 from geodiff.models.bundle import PARTS, Model
 from geodiff.models.prior import AtlasPrior
@@ -114,6 +115,29 @@ def test_without_a_shipped_model_the_way_out_is_named(
 def test_a_device_that_is_not_there(folder: Path) -> None:
     with pytest.raises(ModelError, match="device cuda is not available"):
         Model.load(folder, device="cuda")
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:x", "", 3])
+def test_a_word_that_is_no_device_is_a_usage_error(folder: Path, device: Any) -> None:
+    with pytest.raises(UsageError, match=f"device {device!r} is unknown; choose auto, cpu, cuda"):
+        Model.load(folder, device=device)
+
+
+def test_a_torch_device_is_a_device(folder: Path) -> None:
+    assert Model.load(folder, device=torch.device("cpu")).device == torch.device("cpu")  # type: ignore[arg-type]
+
+
+def test_a_word_that_is_no_precision_is_a_usage_error(folder: Path) -> None:
+    with pytest.raises(UsageError, match="precision 'fp16' is unknown; choose auto, bf16 or fp32"):
+        Model.load(folder, precision="fp16")
+
+
+def test_loading_logs_what_was_loaded(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "geodiff"):
+        model = Model.load(folder, device="cpu", precision="fp32")
+    assert [record.message for record in caplog.records] == [
+        f"model: {folder}, hash {model.hash}, tiny on cpu, fp32"
+    ]
 
 
 def test_a_window_that_the_denoiser_cannot_halve_is_refused(copy: Path) -> None:

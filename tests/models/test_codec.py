@@ -64,6 +64,37 @@ def test_tile_with_halo_is_the_crop_of_the_whole(layers: tuple[int, ...]) -> Non
         assert np.abs(part[:, :, rows, cols] - whole[:, :, to_rows, to_cols]).max() <= 1
 
 
+def test_a_decoder_with_attention_has_no_halo() -> None:
+    """And rightly: one latent far away changes every pixel."""
+    from diffusers import AutoencoderDC
+
+    torch.manual_seed(0)
+    kinds = ("ResBlock", "EfficientViTBlock")
+    net = AutoencoderDC(
+        latent_channels=4, attention_head_dim=8, encoder_block_types="ResBlock",
+        decoder_block_types=kinds, encoder_block_out_channels=(8, 16),
+        decoder_block_out_channels=(8, 16), encoder_layers_per_block=(0, 1),
+        decoder_layers_per_block=(1, 1), encoder_qkv_multiscales=((), ()),
+        decoder_qkv_multiscales=((), ()),
+    ).eval()  # fmt: skip
+    codec = Codec(net, torch.zeros(4), torch.ones(4))
+    assert codec.halo is None
+    latents = torch.randn(1, 4, 24, 24, generator=torch.Generator().manual_seed(1))
+    other = latents.clone()
+    other[:, :, 0, 0] += 50
+    assert bool((codec.render(latents) != codec.render(other))[:, :, -2:, -2:].any())
+
+
+def test_render_is_decode_before_rounding() -> None:
+    codec = make((0, 1, 1, 1))
+    latents = 3 * torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(1))
+    levels = codec.render(latents)
+    assert levels.dtype == torch.float32
+    assert float(levels.min()) < 0
+    assert float(levels.max()) > 255
+    assert torch.equal(codec.decode(latents), levels.round().clamp(0, 255).to(torch.uint8))
+
+
 def test_tile_without_halo_is_not_the_crop_of_the_whole() -> None:
     codec = make((0, 1, 1, 1))
     latents = torch.randn(1, 4, 24, 24, generator=torch.Generator().manual_seed(1))

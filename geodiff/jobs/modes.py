@@ -1,0 +1,198 @@
+"""The sampling modes: which windows, weights, noise levels, solver and guidance each one takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from torch import Tensor
+
+from geodiff.diffusion import (
+    Denoise,
+    Guided,
+    Windowed,
+    ancestral,
+    dpmpp_2m,
+    euler,
+    flow_sigmas,
+    gaussian,
+    heun,
+    published,
+    tent,
+    uniform,
+)
+from geodiff.errors import UsageError
+from geodiff.geo.grid import PixelGrid
+from geodiff.jobs.request import MODES
+from geodiff.models.bundle import Model
+from geodiff.window import Window
+
+GUIDED_SIGMAS = (0.2, 5.0)
+"""Noise levels between which guidance is on (Kynkäänniemi et al. 2024): the middle ones."""
+
+MIDDLE_SIGMAS = (0.1, 1.0)
+"""Noise levels at which overlap helps most; the mode fast overlaps only there."""
+
+WEIGHTS: dict[str, Callable[[int], Tensor]] = {
+    "gaussian": gaussian, "tent": tent, "uniform": uniform
+}  # fmt: skip
+"""Weights of a window by name, see ``diffusion.blend``."""
+
+SOLVERS = {"dpmpp_2m": dpmpp_2m, "euler": euler, "heun": heun}
+"""Deterministic solvers by name; ``published`` is the paper's own with its own noise levels."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Settings of one denoising pass and its decoding; sizes in latents.
+
+    ``Sampling.of`` gives a mode's; ``dataclasses.replace`` changes one. Raises UsageError for
+    weights or a solver that do not exist.
+    """
+
+    size: int  # side of a window
+    stride: int  # between windows
+    shifted: bool  # move the windows at every step
+    steps: int  # solver steps
+    guidance: float  # scale; 1 is none
+    pad: int  # latents around the box, so that its edge is as well supported as its middle
+    batch: int  # windows a network call
+    middle_stride: int | None = None  # between windows at the levels of ``middle``; None: stride
+    middle: tuple[float, float] = MIDDLE_SIGMAS  # lowest and highest of these noise levels
+    weights: str = "tent"  # of a window where windows overlap, a key of WEIGHTS
+    solver: str = "dpmpp_2m"  # a key of SOLVERS, or published
+    guided: tuple[float, float] = GUIDED_SIGMAS  # noise levels with guidance: above, up to
+    anchored: bool = False  # windows begin at the canvas's corner, not at the lattice's origin
+    per_window: bool = False  # one embedding for each window instead of the dense field
+    decode_stride: int | None = None  # None: decode exactly where the codec can; else blend windows
+    decode_weights: str = "tent"  # of a decoded window where windows are blended
+
+    def __post_init__(self) -> None:
+        for name, given, known in (
+            ("solver", self.solver, (*SOLVERS, "published")),
+            ("weights", self.weights, tuple(WEIGHTS)),
+            ("decode_weights", self.decode_weights, tuple(WEIGHTS)),
+        ):
+            if given not in known:
+                raise UsageError(f"{name} {given} is unknown; choose {', '.join(known)}")
+
+    @classmethod
+    def of(
+        cls, mode: str, model: Model, steps: int | None, guidance: float | None, batch: int
+    ) -> Sampling:
+        """The settings of ``mode``; ``steps`` and ``guidance`` override it unless None.
+
+        An odd ``batch`` becomes the next even one.
+        Raises UsageError for a mode that does not exist.
+        """
+        # Odd batches of bf16 differ in the last bits when several threads work.
+        base = settings(mode, model.window, model.guidance, batch + batch % 2)
+        return replace(
+            base,
+            steps=base.steps if steps is None else steps,
+            guidance=base.guidance if guidance is None else guidance,
+        )
+
+    @property
+    def sigmas(self) -> Tensor:
+        """Noise levels of the solver, float64 (steps + 1,), the last one 0."""
+        return published(self.steps)[0] if self.solver == "published" else flow_sigmas(self.steps)
+
+    @property
+    def start(self) -> float:
+        """What N(0, 1) noise is multiplied with at the start.
+
+        The first noise level; the published sampler starts at N(0, 1) in variance preserving
+        coordinates, ``x / sqrt(1 + sigma^2)``.
+        """
+        first = float(self.sigmas[0])
+        return math.sqrt(1 + first**2) if self.solver == "published" else first
+
+    @property
+    def levels(self) -> list[float]:
+        """Noise levels at which the solver asks the denoiser, in its order."""
+        sigmas: list[float] = self.sigmas.tolist()
+        if self.solver != "heun":
+            return sigmas[:-1]
+        return [level for pair in pairwise(sigmas[:-1]) for level in pair] + sigmas[-2:-1]
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Latents between windows at each solver step."""
+        low, high = self.middle
+        close = self.stride if self.middle_stride is None else self.middle_stride
+        levels = self.sigmas[:-1].tolist()
+        return tuple(close if low <= sigma <= high else self.stride for sigma in levels)
+
+    def canvas(self, grid: PixelGrid, factor: int) -> Window:
+        """Latents to paint for ``grid``: those that cover it, padded, at least one window."""
+        canvas = grid.latents(factor).pad(self.pad)
+        height, width = max(canvas.height, self.size), max(canvas.width, self.size)
+        return Window(canvas.row, canvas.col, height, width)
+
+    def windowed(self, at: Callable[[Sequence[Window]], Denoise], canvas: Window) -> Windowed:
+        """Fuse the windows of ``canvas`` whose conditions ``at`` binds."""
+        return Windowed(
+            at, canvas, self.size, self.strides, WEIGHTS[self.weights](self.size), self.sigmas,
+            self.shifted, self.batch, self.anchor(canvas),
+        )  # fmt: skip
+
+    def anchor(self, canvas: Window) -> tuple[int, int]:
+        """Row and column of the lattice at which an unshifted window of ``canvas`` begins."""
+        return (canvas.row, canvas.col) if self.anchored else (0, 0)
+
+    def solve(
+        self, denoise: Denoise, x: Tensor, noise: Callable[[int], Tensor]
+    ) -> Iterator[Tensor]:
+        """x after every solver step; ``noise(step)`` is N(0, 1) of its shape where one is needed.
+
+        x is a multiple of N(0, 1) noise, see ``start``.
+        """
+        if self.solver == "published":
+            return ancestral(denoise, x, *published(self.steps), noise)
+        return SOLVERS[self.solver](denoise, x, self.sigmas)
+
+    def windows(self, canvas: Window) -> int:
+        """Windows of a step, rounded mean."""
+        fuse, levels = self.windowed(unbound, canvas), self.levels
+        return round(sum(fuse.evaluations(sigma) for sigma in levels) / len(levels))
+
+    def evaluations(self, canvas: Window) -> int:
+        """Network evaluations of one window in a whole pass; a guided one counts twice."""
+        fuse = self.windowed(unbound, canvas)
+        guided = Guided(nothing, nothing, self.guidance, self.guided)
+        return sum(fuse.evaluations(s) * (2 if guided.active(s) else 1) for s in self.levels)
+
+
+def settings(mode: str, size: int, guidance: float, batch: int) -> Sampling:
+    """A mode's settings for windows of ``size`` latents and a model's own guidance scale.
+
+    ``paper`` is the published sampler (Graikos et al. 2024): its own noise levels and guidance,
+    uniform averages at a quarter of a window, every window decoded by itself.
+    """
+    half, quarter, wide = size // 2, max(1, size // 4), max(1, 3 * size // 4)
+    table = {
+        "paper": Sampling(
+            size, quarter, False, 50, 4.0, 0, batch,
+            weights="uniform", solver="published", guided=(0.0, math.inf), anchored=True,
+            per_window=True, decode_stride=quarter, decode_weights="gaussian",
+        ),
+        "quality": Sampling(size, half, False, 20, guidance, half, batch),
+        "balanced": Sampling(size, wide, True, 16, guidance, half, batch),
+        "fast": Sampling(size, size, True, 10, guidance, half, batch, middle_stride=wide),
+    }  # fmt: skip
+    if mode not in table:
+        raise UsageError(f"mode {mode} is unknown; choose {', '.join(MODES)}")
+    return table[mode]
+
+
+def nothing(x: Tensor, sigma: float) -> Tensor:
+    """A denoiser that is counted, never called."""
+    raise NotImplementedError
+
+
+def unbound(windows: Sequence[Window]) -> Denoise:
+    """Binds no conditions; for counting."""
+    return nothing

@@ -9,7 +9,7 @@ field (`paper:per_window=false`), which tells the sampler from the conditions: t
 as a model whose cells are smaller than its windows was never trained on one vector a window.
 
 DATASET is what `geodiff prepare` wrote; its val chips are laid out as quilts (see
-geodiff/jobs/scenes.py).
+geodiff/jobs/quilts.py).
 The figures are explained in figures.py. Beside the modes stand the floors: real training chips, as
 many, and the real pixels through the codec alone. Painted pixels are kept in --out, scene by scene,
 so that a stopped run goes on and a mode can be added later; figures are worked out anew. Times are

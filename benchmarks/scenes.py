@@ -1,4 +1,4 @@
-"""Features of scenes for the comparison of modes; the scenes themselves are geodiff.jobs.scenes."""
+"""Features of scenes for the comparison of modes; the scenes themselves are geodiff.jobs.quilts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from geodiff.jobs.latents import embed_cells
-from geodiff.jobs.scenes import Image, Scene, alone, by_place, mosaic, quilts, tiles, true_scene
+from geodiff.jobs.quilts import Image, Scene, alone, by_place, mosaic, quilts, tiles, true_scene
 from geodiff.models.bundle import Model
 
 __all__ = [

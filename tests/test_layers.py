@@ -21,8 +21,8 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "geodiff.steps": (set(), set()),
     "geodiff.geo": (
         BASE,
-        {"affine", "filelock", "geopandas", "numpy", "odc", "pyproj", "pystac", "rasterio"}
-        | {"rio_cogeo", "rioxarray", "shapely", "xarray"},
+        {"affine", "filelock", "geopandas", "numpy", "odc", "pyproj", "pystac", "pystac_client"}
+        | {"rasterio", "rio_cogeo", "rioxarray", "shapely", "xarray"},
     ),
     "geodiff.diffusion": (BASE, {"numpy", "torch"}),
     "geodiff.models": (
@@ -47,7 +47,8 @@ HOMES = {
     "dask": {"geodiff.jobs.cluster"},
     "distributed": {"geodiff.jobs.cluster"},
     "diffusers": {"geodiff.models.codec", "geodiff.models.denoiser"},
-    "pystac": {"geodiff.geo.stac"},
+    "pystac": {"geodiff.geo.search", "geodiff.geo.stac"},
+    "pystac_client": {"geodiff.geo.search"},
     "rio_cogeo": {"geodiff.geo.cog"},
     "rioxarray": {"geodiff.geo.embeddings"},
     "timm": {"geodiff.models.encoder", "geodiff.models.features", "geodiff.models.spaces"},

@@ -21,7 +21,8 @@ COMMANDS = {
     "prepare": ("geodiff_cli.prepare", "Cut rasters into a training set."),
     "train": ("geodiff_cli.train", "Train a codec, an encoder, a denoiser or a prior."),
     "assemble": ("geodiff_cli.assemble", "Put trained parts together into a model directory."),
-    "evaluate": ("geodiff_cli.evaluate", "Measure a model on held-out patches."),
+    "evaluate": ("geodiff_cli.evaluate", "Measure a model on held-out imagery."),
+    "augment": ("geodiff_cli.augment", "Make synthetic variations of labelled images."),
 }
 """Name of a command -> (its module, one line of help)."""
 

@@ -124,6 +124,9 @@ device = click.option(
     show_default=True,
     help="Where the networks run; auto takes a GPU if there is one.",
 )
+training_device = click.option(
+    "--device", type=click.Choice(DEVICES), help="Where to train.  [default: the file's]"
+)
 overwrite = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 
 

@@ -43,6 +43,24 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in new vers
         self.fail(f"{value!r} is not {self.count} {kind}: give {self.name}", param, ctx)
 
 
+class Named(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click only
+    """``NAME=VALUE`` as a pair of texts."""
+
+    name = "NAME=VALUE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """The name and the value; click.BadParameter for anything else."""
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        name, mark, rest = str(value).partition("=")
+        if not (name and mark and rest):
+            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
+        return name, rest
+
+
+NAMED = Named()
 BBOX = Numbers("W,S,E,N", 4, float)
 BANDS = Numbers("R,G,B", 3, int)
 RANGE = Numbers("LO,HI", 2, float)

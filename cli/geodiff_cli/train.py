@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
@@ -10,7 +11,7 @@ import click
 
 from geodiff.steps import Step
 from geodiff_cli import options
-from geodiff_cli.errors import STOPPED
+from geodiff_cli.errors import STOPPED, VERBOSE
 from geodiff_cli.options import F
 from geodiff_cli.progress import Progress, draining
 
@@ -27,7 +28,11 @@ PARTS = {
 def train() -> None:
     """Train one part of a model from a TOML file; `geodiff assemble` joins the parts.
 
-    A run that was stopped goes on from its last checkpoint when the command is given again.
+    A run that was stopped goes on from its last checkpoint when the command is given again. Figures
+    are in RUN/metrics.csv, pictures in RUN/samples. On several GPUs:
+
+    \b
+      torchrun --nproc-per-node 4 -m geodiff_cli train denoiser denoiser.toml
     """
 
 
@@ -54,6 +59,7 @@ def part_command(part: str, purpose: str) -> click.Command:
     @click.argument("config", metavar="CONFIG.toml")
     @click.option("--run", metavar="DIR", help="Folder of checkpoints.  [default: the file's]")
     @amount(part)
+    @options.training_device
     @options.reporting
     @click.pass_context
     def command(
@@ -62,6 +68,9 @@ def part_command(part: str, purpose: str) -> click.Command:
         kind = getattr(import_module("geodiff.jobs.config"), f"{part.title()}Config")
         settings = import_module("geodiff.jobs.config").load_config(kind, config, **overrides)
         ctx.meta[STOPPED] = f"the same command goes on from the checkpoint in {settings.run}"
+        follower = os.environ.get("RANK", "0") != "0"  # torchrun: one process tells what happens
+        if follower:
+            progress, as_json, ctx.meta[VERBOSE] = "none", False, -1
         with Progress(ctx, progress) as shown:
             shown.loading()
             module = import_module(f"geodiff.jobs.train_{part}")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,7 +13,7 @@ import rasterio
 import rasterio.shutil
 from rio_cogeo.cogeo import cog_validate
 
-from geodiff.errors import OutputError, UsageError
+from geodiff.errors import UsageError
 from geodiff.geo.writing import WRITE_ERRORS, gdal, hidden, histogram, statistics, write_failure
 
 log = logging.getLogger(__name__)
@@ -60,51 +58,6 @@ _OPTIONS: dict[str, range | tuple[str, ...]] = {
     "SPARSE_OK": ("TRUE", "FALSE", "YES", "NO"),
     "STATISTICS": ("AUTO", "YES", "NO"),
 }
-
-
-def item_path(path: str | Path) -> Path:
-    """The STAC item beside a mosaic: the same name with the suffix .json."""
-    return Path(path).with_suffix(".json")
-
-
-def check_output(path: str | Path, overwrite: bool = False, sources: Sequence[str] = ()) -> None:
-    """Refuses, before any work, an output that could not or must not be written.
-
-    Raises UsageError if the suffix is not .tif or .tiff, or if the output or its STAC item is one
-    of the ``sources`` (whatever ``overwrite`` says); OutputError if it is a directory, its
-    directory is missing or not writable, or it or its item exists without ``overwrite``.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        raise UsageError(f"the output {path} does not end in .tif or .tiff: give it that suffix")
-    check_target(path, overwrite, sources)
-    check_target(item_path(path), overwrite, sources)
-
-
-def check_target(path: Path, overwrite: bool, sources: Sequence[str] = ()) -> None:
-    """``check_output`` for one file of any suffix."""
-    for source in sources:
-        if _same(path, Path(source)):
-            raise UsageError(f"the output {path} is a source: sources are never overwritten")
-    if path.is_dir():
-        raise OutputError(f"the output {path} is a directory: give a file name")
-    if not path.parent.is_dir():
-        raise OutputError(f"the directory {path.parent} does not exist: make it first")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise OutputError(
-            f"cannot write in {path.parent} ({error.strerror}): choose another directory"
-        ) from error
-    if os.path.lexists(path) and not overwrite:
-        raise OutputError(f"{path} exists: give --overwrite to replace it, or another name")
-
-
-def _same(one: Path, other: Path) -> bool:
-    with suppress(OSError):
-        return one.samefile(other)
-    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def check_options(profile: str, creation_options: Sequence[str] = ()) -> dict[str, str]:
@@ -170,27 +123,48 @@ def finish(
     working, out = Path(working_path), Path(out_path)
     temporary = hidden(out, f"{os.getpid()}-cog")
     try:
-        options = check_options(profile, creation_options)
-        chosen = any(option.strip().upper().startswith("BLOCKSIZE") for option in creation_options)
-        options |= _layout(working, options, None if chosen else (512, 256, 128))
-        log.debug("COG: %s with %s", temporary.name, options)
-        with gdal():
-            rasterio.shutil.copy(str(working), str(temporary), driver="COG", **options)
-        levels = _check_cog(temporary, lossless=options["COMPRESS"] in _LOSSLESS)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        size = temporary.stat().st_size / 1e6
-        os.replace(temporary, out)
-        log.info("COG: %s of %.2f MB with %d overviews is valid and in place", out, size, levels)
-        for sidecar in (".aux.xml", ".ovr", ".msk"):
-            out.with_name(out.name + sidecar).unlink(missing_ok=True)
+        make(working, temporary, profile, creation_options)
+        place(temporary, out)
     except WRITE_ERRORS as error:
         raise write_failure(out, error) from error
     finally:
-        for left in out.parent.glob(f"{_escape(temporary.name)}*"):
-            left.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         if not keep_working:
             working.unlink(missing_ok=True)
+
+
+def make(
+    source: Path, target: Path, profile: str = "zstd", creation_options: Sequence[str] = ()
+) -> None:
+    """Copies a raster into a COG at ``target`` and validates it as ``finish`` does.
+
+    Raises what GDAL raises, or OSError for a file that is not valid; then there is no target.
+    """
+    options = check_options(profile, creation_options)
+    chosen = any(option.strip().upper().startswith("BLOCKSIZE") for option in creation_options)
+    options |= _layout(source, options, None if chosen else (512, 256, 128))
+    log.debug("COG: %s with %s", target.name, options)
+    try:
+        with gdal():
+            rasterio.shutil.copy(str(source), str(target), driver="COG", **options)
+        levels = _check_cog(target, lossless=options["COMPRESS"] in _LOSSLESS)
+        with target.open("rb") as file:
+            os.fsync(file.fileno())
+        log.info("COG: %.2f MB, %d overviews, valid", target.stat().st_size / 1e6, levels)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    finally:
+        for left in target.parent.glob(f"{_escape(target.name)}.*"):
+            left.unlink(missing_ok=True)
+
+
+def place(made: Path, out: Path) -> None:
+    """Gives a finished COG its name in one step; drops the sidecars of a former file there."""
+    os.replace(made, out)
+    log.info("%s is in place", out)
+    for sidecar in (".aux.xml", ".ovr", ".msk"):
+        out.with_name(out.name + sidecar).unlink(missing_ok=True)
 
 
 def _escape(name: str) -> str:

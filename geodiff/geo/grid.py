@@ -145,6 +145,9 @@ class PixelGrid:
             return nominal
         to_degrees = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
         row, col = self.row + self.geobox.shape[0] / 2, self.col + self.geobox.shape[1] / 2
+        if crs.is_geographic:  # a grid may reach beyond a pole
+            far = self.anchor.row + np.sort((np.array([-89.9, 89.9]) - self.anchor.y) / affine.e)
+            row = float(np.clip(row, *far)) if abs(affine.e) < 1 else row
         sides = []
         for down, right in ((0.0, 0.5), (0.5, 0.0)):
             from_ = to_degrees.transform(*self.xy(row - down, col - right))
@@ -163,10 +166,8 @@ class PixelGrid:
         if self.crs is None or self.crs.proj.geodetic_crs is None:
             return None
         to_degrees = Transformer.from_crs(self.crs.proj, "EPSG:4326", always_xy=True)
-        west, south, east, north = to_degrees.transform_bounds(
-            *self.geobox.boundingbox.bbox, densify_pts=101
-        )
-        return west, south, east, north
+        bounds = to_degrees.transform_bounds(*self.geobox.boundingbox.bbox, densify_pts=101)
+        return tuple(bounds)  # type: ignore[return-value]
 
 
 def box_grid(

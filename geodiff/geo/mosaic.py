@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 
-from geodiff.errors import OutputError
 from geodiff.geo.grid import PixelGrid
 from geodiff.geo.provenance import Provenance
 from geodiff.geo.writing import (
@@ -39,9 +38,8 @@ class WorkingRaster:
     ``cog.finish(raster.path, out)``. The file has the grid's CRS and transform to the bit, uint8
     bands, 512 px ZSTD tiles, and the tags and XMP of ``provenance`` from its creation on (later
     edits would break the COG). Leaving the block checks that the file holds what was written: GDAL
-    reports a full disk only for some writes. Leaving it by an exception removes the file, unless
-    ``resume`` is set: then the file stays, and the next WorkingRaster of the same ``token`` goes on
-    with it. Raises OutputError in one line when the file cannot be written.
+    reports a full disk only for some writes. Leaving it by an exception removes the file. Raises
+    OutputError in one line when the file cannot be written.
     """
 
     def __init__(
@@ -51,24 +49,17 @@ class WorkingRaster:
         bands: int = 3,
         provenance: Provenance | None = None,
         token: str | None = None,
-        resume: bool = False,
     ) -> None:
-        if resume and token is None:
-            raise ValueError("resume needs a token that is the same in the next run")
-        self.grid, self.bands, self.provenance, self.resume = grid, bands, provenance, resume
+        self.grid, self.bands, self.provenance = grid, bands, provenance
         self.path = hidden(Path(out_path), token or str(os.getpid()))
         self._dataset: Any = None
         self._sum = 0  # of all pixel values the file should hold
 
     def __enter__(self) -> WorkingRaster:
         try:
-            if self.resume and self.path.exists():
-                self._reopen()
-            else:
-                self._create()
+            self._create()
         except BaseException as error:
-            if not self.resume:
-                self._discard()
+            self._discard()
             if isinstance(error, WRITE_ERRORS):
                 raise write_failure(self.path, error) from error
             raise
@@ -90,7 +81,7 @@ class WorkingRaster:
             if kind is None:
                 raise write_failure(self.path, failure) from failure
         finally:
-            if not done and not (self.resume and kind is not None):
+            if not done:
                 self._discard()
 
     def write(self, window: Window, pixels: NDArray[np.uint8]) -> None:
@@ -118,16 +109,10 @@ class WorkingRaster:
             raise write_failure(self.path, error.__cause__ or error) from error
         self._sum += int(new.sum(dtype=np.int64)) - int(old.sum(dtype=np.int64))
 
-    def sync(self) -> None:
-        """Brings everything written so far to the disk, so that a killed run can resume from it."""
-        try:
-            self._close()
-            with self.path.open("rb") as file:
-                os.fsync(file.fileno())
-            with gdal():
-                self._dataset = rasterio.open(self.path, "r+")
-        except WRITE_ERRORS as error:
-            raise write_failure(self.path, error) from error
+    @property
+    def total(self) -> int:
+        """Sum of all pixel values that the file should hold."""
+        return self._sum
 
     def _create(self) -> None:
         geobox = self.grid.geobox
@@ -163,19 +148,6 @@ class WorkingRaster:
                 name, _, value = self.provenance.xmp().partition("=")
                 self._dataset.update_tags(ns="xml:XMP", **{name: value})
 
-    def _reopen(self) -> None:
-        geobox = self.grid.geobox
-        with gdal():
-            self._dataset = rasterio.open(self.path, "r+")
-            found = (self._dataset.count, *self._dataset.shape, self._dataset.transform)
-        wanted = (self.bands, *geobox.shape, geobox.affine)
-        if found != wanted:
-            raise OutputError(
-                f"{self.path} is of another mosaic (bands, height, width, transform {found}, "
-                f"wanted {wanted}): remove it to start afresh"
-            )
-        self._sum = int((histogram(self.path) @ np.arange(256)).sum())
-
     def _close(self) -> None:
         dataset, self._dataset = self._dataset, None
         if dataset is not None:
@@ -187,6 +159,8 @@ class WorkingRaster:
         held = int((counts @ np.arange(256)).sum())
         if held != self._sum:
             raise OSError("the file does not hold all pixels that were written; is the disk full?")
+        if self.provenance is None:
+            return  # a part: the statistics of the whole mosaic are wanted
         with gdal(), rasterio.open(self.path, "r+") as dataset:
             for band, numbers in enumerate(counts, start=1):
                 tags = {name: f"{value:.17g}" for name, value in statistics(numbers).items()}

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
 from geodiff.errors import DataError, UsageError
-from geodiff.geo.cog import check_target
 from geodiff.geo.source import open_raster
+from geodiff.geo.target import check_target
 from geodiff.geo.writing import WRITE_ERRORS, gdal, hidden, write_failure
 
 
@@ -45,7 +45,7 @@ def preview(
 
 
 def _write_png(target: Path, pixels: NDArray[np.uint8], tags: dict[str, str]) -> None:
-    temporary = hidden(target, str(os.getpid()), ".png")
+    temporary = hidden(target, "new", ".png")  # one name: swept by the next run
     bands, height, width = pixels.shape
     try:
         with (

@@ -17,9 +17,9 @@ from shapely import box
 from shapely.geometry import MultiPolygon, Polygon, mapping
 from shapely.geometry.polygon import orient
 
-from geodiff.geo.cog import item_path
 from geodiff.geo.grid import PixelGrid
 from geodiff.geo.provenance import Provenance, is_remote, plain
+from geodiff.geo.target import item_path
 from geodiff.geo.writing import WRITE_ERRORS, gdal, hidden, write_failure
 
 _EXTENSIONS = "https://stac-extensions.github.io/{}/schema.json"
@@ -30,12 +30,17 @@ _SIDE_POINTS = 9  # per side of the footprint: a UTM edge bends by far less than
 
 
 def item_for(
-    path: str | Path, grid: PixelGrid, provenance: Provenance, preview: str | Path | None = None
+    path: str | Path,
+    grid: PixelGrid,
+    provenance: Provenance,
+    preview: str | Path | None = None,
+    made: Path | None = None,
 ) -> pystac.Item:
     """The STAC 1.1 item of the finished COG at ``path`` (never written to: only read and hashed).
 
-    Its hrefs are relative to the directory of ``path``. Without a CRS it has neither geometry nor
-    projection fields. Raises OSError where ``path`` or ``preview`` cannot be read.
+    ``made`` is where the COG still lies, if it has not got its name yet. Its hrefs are relative to
+    the directory of ``path``. Without a CRS it has neither geometry nor projection fields. Raises
+    OSError where ``path`` or ``preview`` cannot be read.
     """
     path = Path(path)
     geometry, bounds = footprint(grid)
@@ -47,7 +52,7 @@ def item_for(
         properties=_provenance_fields(provenance) | _projection_fields(grid),
         stac_extensions=[PROCESSING, FILE] + ([PROJECTION] if geometry else []),
     )
-    item.add_asset("data", _data_asset(path))
+    item.add_asset("data", _data_asset(path, made or path))
     if preview is not None:
         href = _relative(str(preview), path.parent)
         item.add_asset("preview", _asset(href, Path(preview), pystac.MediaType.PNG, "overview"))
@@ -60,17 +65,21 @@ def item_for(
 
 
 def write_item(
-    path: str | Path, grid: PixelGrid, provenance: Provenance, preview: str | Path | None = None
+    path: str | Path,
+    grid: PixelGrid,
+    provenance: Provenance,
+    preview: str | Path | None = None,
+    made: Path | None = None,
 ) -> Path:
     """Writes ``item_for`` beside the COG, same stem and .json, in one step; returns its path.
 
-    Replaces a former item: ``cog.check_output`` asks first. Raises OutputError if the item cannot
+    Replaces a former item: ``check_output`` asks first. Raises OutputError if the item cannot
     be written.
     """
     target = item_path(path)
-    item = item_for(path, grid, provenance, preview)
+    item = item_for(path, grid, provenance, preview, made)
     content = item.to_dict(include_self_link=False, transform_hrefs=False)
-    temporary = hidden(target, str(os.getpid()), ".json")
+    temporary = hidden(target, "new", ".json")  # one name: swept by the next run
     try:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -156,9 +165,9 @@ def _provenance_fields(provenance: Provenance) -> dict[str, Any]:
     return fields
 
 
-def _data_asset(path: Path) -> pystac.Asset:
-    asset = _asset(f"./{path.name}", path, pystac.MediaType.COG, "data")
-    with gdal(), rasterio.open(path) as dataset:
+def _data_asset(path: Path, made: Path) -> pystac.Asset:
+    asset = _asset(f"./{path.name}", made, pystac.MediaType.COG, "data")
+    with gdal(), rasterio.open(made) as dataset:
         asset.extra_fields["bands"] = [
             {
                 "name": dataset.descriptions[index] or f"band{index + 1}",

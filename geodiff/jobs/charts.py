@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from geodiff.errors import UsageError
 from geodiff.geo.grid import PixelGrid
 from geodiff.jobs.sampling import Sampling
 from geodiff.models.bundle import Model
 from geodiff.window import Window
+
+FARTHEST = 2**31 - 1
+"""Latents from the origin of the CRS at which the noise ends."""
 
 SINGLE_SIDE = 4096
 """Longest side in pixels that layout auto paints as one canvas."""
@@ -24,6 +28,12 @@ class Chart:
     def name(self) -> str:
         """Its position, for journals and messages."""
         return f"{self.core.row},{self.core.col}"
+
+    def pixels(self, grid: PixelGrid, factor: int) -> Window:
+        """The pixels of ``grid`` that the chart gives, on the lattice."""
+        common = self.core.zoom_in(factor).intersect(grid.window)
+        assert common is not None  # charts are chosen to meet the grid
+        return common
 
 
 def layout_of(layout: str, grid: PixelGrid, shared: bool) -> str:
@@ -55,3 +65,14 @@ def charts(
     around = halo(model, sampling)
     cores = box.zoom_out(length).zoom_in(length).tiles(length)
     return tuple(Chart(core, core.pad(around)) for core in cores)
+
+
+def check_reach(parts: tuple[Chart, ...]) -> None:
+    """Raises UsageError for charts outside the lattice on which there is noise."""
+    for canvas in (parts[0].canvas, parts[-1].canvas):
+        reach = max(-canvas.row, -canvas.col, canvas.bottom, canvas.right)
+        if reach > FARTHEST:
+            raise UsageError(
+                f"the box lies {reach:.3g} latents from the origin of its CRS, where the lattice "
+                f"ends at {FARTHEST:.3g}: give a larger --res"
+            )

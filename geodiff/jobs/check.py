@@ -7,9 +7,10 @@ from pathlib import Path
 from geodiff.errors import ModelError, UsageError
 from geodiff.geo import journal
 from geodiff.geo.boxes import DEGREES, check_box, parse_crs, project_box, utm_crs
-from geodiff.geo.cog import check_options, check_output, check_target
+from geodiff.geo.cog import check_options
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
 from geodiff.geo.placement import raster_placement
+from geodiff.geo.target import check_output, check_target
 from geodiff.jobs.request import SynthesizeRequest
 
 

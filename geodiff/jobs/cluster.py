@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +19,10 @@ from numpy.typing import NDArray
 
 from geodiff.errors import GeodiffError, ModelError, UsageError
 from geodiff.geo.grid import PixelGrid
-from geodiff.geo.journal import Journal
-from geodiff.geo.mosaic import WorkingRaster
+from geodiff.geo.parts import Parts
+from geodiff.geo.provenance import is_remote
 from geodiff.jobs.charts import Chart
-from geodiff.jobs.painting import Painter, settle
+from geodiff.jobs.painting import Painter
 from geodiff.jobs.plan import Plan
 from geodiff.jobs.request import SynthesizeRequest
 from geodiff.jobs.sources import open_source
@@ -26,14 +31,18 @@ from geodiff.steps import Step
 from geodiff.window import Window
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 Tiles = list[tuple[Window, NDArray[np.uint8]]]
 
 AHEAD = 2
 """Tasks in flight for each worker thread: keeps workers busy and the writer's memory bounded."""
 
+PATIENCE = 60.0
+"""Seconds to wait for a first worker, and between two looks at a silent cluster."""
+
 _opened: list[tuple[Task, Painter]] = []  # of this worker process: at most one
+_opening = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,16 @@ class Task:
     grid: PixelGrid
     model_hash: str
 
+    def elsewhere(self) -> Task:
+        """The same with absolute paths, for processes with another working directory."""
+        given = {name: getattr(self.request, name) for name in ("reference", "embeddings", "model")}
+        local: dict[str, Any] = {
+            name: os.path.abspath(path)
+            for name, path in given.items()
+            if isinstance(path, str | Path) and not is_remote(str(path))
+        }
+        return replace(self, request=replace(self.request, **local))
+
     @property
     def threads(self) -> int | None:
         """Torch threads a worker: this machine's cores shared out; None on a foreign cluster."""
@@ -51,65 +70,91 @@ class Task:
         return max(1, (os.cpu_count() or 1) // count) if count else None
 
 
-def paint_on_cluster(
-    task: Task, plan: Plan, raster: WorkingRaster, journal: Journal
-) -> Iterator[Step]:
-    """Paint what the journal does not yet hold on a cluster, writing here as charts come in.
+@dataclass(frozen=True)
+class Painted:
+    """What comes back from a worker."""
+
+    tiles: Tiles
+    kind: str  # of device and precision, on which the bits depend
+
+
+def paint_on_cluster(task: Task, plan: Plan, parts: Parts) -> Iterator[Step]:
+    """Paint what is not there yet on a cluster, writing here as charts come in.
 
     A worker that dies costs its charts in progress, which others paint again. Raises GeodiffError
-    where the cluster is lost.
+    where the cluster is lost, has no worker, or mixes kinds of devices.
     """
-    from distributed import as_completed
-
-    waiting = iter([chart for chart in plan.charts if chart.name not in journal.done])
-    named: dict[Any, Chart] = {}
-    yield painted(plan, journal)
+    waiting = [chart for chart in reversed(plan.charts) if chart.name not in parts.done]
+    yield painted(plan, parts)
+    if not waiting:
+        return
+    running: dict[Future[Painted], Chart] = {}
+    kinds: set[str] = set()
     with connect(task.request) as client:
-        shared = client.scatter(task, broadcast=True)
-        arriving = as_completed()
+        while waiting or running:
+            threads = max(1, sum(client.nthreads().values()))
+            while waiting and len(running) < AHEAD * threads:
+                chart = waiting.pop()
+                future = client.submit(paint_remote, task.elsewhere(), chart, pure=False, retries=2)
+                running[future] = chart
+            for future in finished(client, running):
+                chart = running.pop(future)
+                result = result_of(future, chart)
+                kinds.add(result.kind)
+                if len(kinds) > 1:
+                    raise GeodiffError(
+                        f"the workers differ ({'; '.join(sorted(kinds))}), so their charts would "
+                        "not join: give --device and --precision, or use workers of one kind"
+                    )
+                with parts.part(chart.name, chart.pixels(plan.grid, plan.factor)) as raster:
+                    for window, pixels in result.tiles:
+                        raster.write(window, pixels)
+                del result
+                yield painted(plan, parts)
+            if not client.nthreads():
+                yield replace(painted(plan, parts), notes=("no worker is connected: waiting",))
 
-        def feed() -> None:
-            threads = sum(client.nthreads().values())
-            while arriving.count() < AHEAD * max(1, threads):
-                chart = next(waiting, None)
-                if chart is None:
-                    return
-                future = client.submit(paint_remote, shared, chart, pure=False, retries=2)
-                named[future.key] = chart
-                arriving.add(future)
 
-        feed()
-        for future in arriving:
-            chart = named.pop(future.key)
-            for window, pixels in result_of(future, chart):
-                raster.write(window, pixels)
-            settle(chart, raster, journal)
-            del future
-            feed()
-            yield painted(plan, journal)
-
-
-def painted(plan: Plan, journal: Journal) -> Step:
+def painted(plan: Plan, parts: Parts) -> Step:
     """How much is done, in solver steps of charts as when one process paints."""
     steps = plan.sampling.steps
-    return Step("paint", len(journal.done) * steps, len(plan.charts) * steps)
+    return Step("paint", len(parts.done) * steps, len(plan.charts) * steps)
 
 
-def result_of(future: Any, chart: Chart) -> Tiles:
-    """The pixels of a finished task. Raises GeodiffError for what went wrong in it."""
-    from distributed import KilledWorker
-    from distributed.client import FutureCancelledError
+def finished(client: Client, running: dict[Future[Painted], Chart]) -> list[Future[Painted]]:
+    """Futures that have come to an end, at least one unless nothing happens for PATIENCE."""
+    from distributed import wait
 
     try:
-        tiles: Tiles = future.result()
-    except KilledWorker as error:
+        done = wait(list(running), timeout=PATIENCE, return_when="FIRST_COMPLETED").done
+    except TimeoutError:
+        return []
+    except CancelledError:  # the scheduler has forgotten some
+        return [future for future in running if future.done()]
+    return list(done)
+
+
+def result_of(future: Future[Painted], chart: Chart) -> Painted:
+    """The pixels of a finished task. Raises GeodiffError for what went wrong in it."""
+    from distributed import KilledWorker
+
+    if future.status == "finished":
+        result: Painted = future.result()
+        return result
+    if future.status != "error":
+        raise GeodiffError(
+            f"the Dask cluster was lost while it painted the chart at latent {chart.name}: start "
+            "it again and give the same command, which goes on"
+        )
+    error = future.exception()
+    if isinstance(error, KilledWorker):
         raise GeodiffError(
             f"the chart at latent {chart.name} brought down {error.allowed_failures + 1} workers "
             "in a row (out of memory?): give the workers more memory or a smaller --chart"
         ) from error
-    except (FutureCancelledError, OSError) as error:
-        raise GeodiffError(f"the Dask cluster was lost: {error}") from error
-    return tiles
+    if isinstance(error, GeodiffError):
+        raise type(error)(f"on a worker: {error}") from error
+    raise GeodiffError(f"a worker failed: {type(error).__name__}: {error}") from error
 
 
 @contextmanager
@@ -117,53 +162,85 @@ def connect(request: SynthesizeRequest) -> Iterator[Client]:
     """A client of the scheduler that the request names, or of a cluster of its own processes."""
     try:
         import dask
-
-        dask.config.set({"logging.distributed": "error"})
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise UsageError(
             "--workers and --scheduler need Dask: pip install 'geodiff-mosaic[cluster]'"
         ) from error
-    if request.scheduler:
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with dask.config.set({"distributed.comm.timeouts.connect": "10s"}):
+        if request.scheduler:
+            try:
+                client = Client(request.scheduler, timeout=10)
+            except (OSError, ValueError, TimeoutError) as error:
+                raise GeodiffError(
+                    f"no Dask scheduler answers at {request.scheduler}: check the address"
+                ) from error
+            with client:
+                yield attended(client)
+            return
+        options: dict[str, Any] = {"dashboard_address": None, "memory_limit": 0}
+        options |= {"n_workers": request.workers, "threads_per_worker": 1}
         try:
-            client = Client(request.scheduler, timeout=10)
-        except (OSError, ValueError, TimeoutError) as error:
+            with deaf_to_ctrl_c():
+                cluster = LocalCluster(silence_logs=logging.CRITICAL, **options)
+        except (OSError, RuntimeError, TimeoutError) as error:
             raise GeodiffError(
-                f"no Dask scheduler answers at {request.scheduler}: check the address"
+                f"{request.workers} worker processes could not be started ({error}); a script "
+                "needs an `if __name__ == '__main__':` around its call"
             ) from error
-        with client:
-            yield client
+        with cluster, Client(cluster) as client:
+            yield attended(client)
+
+
+def attended(client: Client) -> Client:
+    """The client, once it has a worker. Raises GeodiffError if none joins."""
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError as error:
+        raise GeodiffError(
+            f"no worker joined the Dask cluster in {PATIENCE:.0f} s: start some"
+        ) from error
+    return client
+
+
+@contextmanager
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes started here leave Ctrl-C to this one: they inherit that it is ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
-    options: dict[str, Any] = {"dashboard_address": None, "memory_limit": 0}
-    with (
-        LocalCluster(n_workers=request.workers, threads_per_worker=1, **options) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
-def paint_remote(task: Task, chart: Chart) -> Tiles:
+def paint_remote(task: Task, chart: Chart) -> Painted:
     """Runs in a worker: one chart's pixels. The model is loaded once a process."""
-    tiles: Tiles = []
-    for _ in painter(task).paint(chart, lambda window, pixels: tiles.append((window, pixels))):
+    painter, tiles = painter_here(task), []
+    for _ in painter.paint(chart, lambda window, pixels: tiles.append((window, pixels))):
         pass
-    return tiles
+    model = painter.model
+    return Painted(tiles, f"{model.device.type}, {'bf16' if model.denoiser.bf16 else 'fp32'}")
 
 
-def painter(task: Task) -> Painter:
+def painter_here(task: Task) -> Painter:
     """The painter of a mosaic in this process, opened at its first chart."""
     from geodiff.jobs.synthesize import painter_of
 
-    if not _opened or _opened[0][0] != task:
-        if task.threads is not None:
-            torch.set_num_threads(task.threads)
-        request = task.request
-        model = Model.load(request.model, request.device, request.precision)
-        if model.hash != task.model_hash:
-            raise ModelError(
-                f"a worker has another model ({model.name} {model.hash[:12]}, wanted "
-                f"{task.model_hash[:12]}): install the same one on all workers"
-            )
-        source = open_source(request, model, task.grid)
-        _opened[:] = [(task, painter_of(request, model, task.grid, source))]
-    return _opened[0][1]
+    with _opening:
+        if not _opened or _opened[0][0] != task:
+            if task.threads is not None:
+                torch.set_num_threads(task.threads)
+            request = task.request
+            model = Model.load(request.model, request.device, request.precision)
+            if model.hash != task.model_hash:
+                raise ModelError(
+                    f"another model is here ({model.name} {model.hash[:12]}, wanted "
+                    f"{task.model_hash[:12]}): install the same one on all workers"
+                )
+            source = open_source(request, model, task.grid)
+            _opened[:] = [(task, painter_of(request, model, task.grid, source))]
+        return _opened[0][1]

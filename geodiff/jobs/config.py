@@ -23,6 +23,7 @@ class PriorConfig:
     encoder: str  # folder of a trained encoder
     blocks: int = 400  # how many training patches go into the atlas
     seed: int = 0
+    device: str = "auto"  # cpu, cuda, mps; auto takes a GPU where there is one
 
     def __post_init__(self) -> None:
         if not self.datasets or self.blocks < 8:
@@ -48,6 +49,9 @@ class RunConfig:
     save_every: int = 500  # steps between checkpoints
     log_every: int = 20  # steps between yielded figures
     bf16: bool = True  # autocast to bfloat16
+    device: str = "auto"  # cpu, cuda, mps; auto takes a GPU where there is one
+    sample_every: int = 1000  # steps between sheets of samples; 0: none
+    samples: int = 8  # pictures in a row of a sheet
 
     def __post_init__(self) -> None:
         if not self.datasets:
@@ -58,6 +62,8 @@ class RunConfig:
             raise UsageError(f"weights {self.weights} must not be negative, nor all zero")
         if min(self.steps, self.batch, self.save_every, self.log_every) < 1:
             raise UsageError("steps, batch, save_every and log_every must be at least 1")
+        if self.sample_every < 0 or self.samples < 1:
+            raise UsageError("sample_every must be at least 0 and samples at least 1")
         if not (self.learning_rate > 0 and 0 <= self.decay <= 1 and 0 <= self.ema < 1):
             raise UsageError(
                 f"learning_rate {self.learning_rate} must be above 0, decay {self.decay} in 0..1 "

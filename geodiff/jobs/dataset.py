@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import geopandas as gpd
@@ -11,7 +14,10 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from geodiff.errors import DataError, OutputError
+from geodiff.errors import DataError
+from geodiff.geo.writing import write_failure
+
+EVERYTHING = slice(None)
 
 
 @dataclass(frozen=True)
@@ -19,8 +25,9 @@ class PatchSet:
     """Patches of one ground sample distance.
 
     ``pixels`` is uint8 (patch, height, width, band), memory-mapped; ``table`` is a GeoDataFrame in
-    EPSG:4326 with one row a patch: name, source, place, split (train or val), label, gsd (metres
-    per pixel) and the footprint (None without a CRS).
+    EPSG:4326 with one row a patch: name, source, place, split (train or val), label and label_id
+    (None without a table), gsd (metres per pixel), datetime (of a STAC item), crs, row and col (of
+    its top-left pixel on the lattice of that CRS) and the footprint (None without a CRS).
     """
 
     pixels: NDArray[np.uint8]
@@ -54,17 +61,20 @@ class PatchSet:
         return float(self.table["gsd"].median())
 
 
-def write_set(out: Path, pixels: list[NDArray[np.uint8]], table: gpd.GeoDataFrame) -> None:
+def write_set(out: Path, pixels: Iterable[NDArray[np.uint8]], table: gpd.GeoDataFrame) -> None:
     """Write what :meth:`PatchSet.open` reads; a folder that was not finished does not open.
 
-    Raises OutputError where the folder cannot be written.
+    ``pixels`` gives one patch a row of ``table`` and is read one by one. Raises OutputError where
+    the folder cannot be written.
     """
+    patches = iter(pixels)
+    first = next(patches)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        stored = open_memmap(
-            out / "pixels.tmp.npy", "w+", np.uint8, (len(pixels), *pixels[0].shape)
-        )
-        for i, patch in enumerate(pixels):
+        unfinished = out / "pixels.tmp.npy"
+        stored = open_memmap(unfinished, "w+", np.uint8, (len(table), *first.shape))
+        reserve(unfinished)
+        for i, patch in enumerate(chain([first], patches)):
             stored[i] = patch
         stored.flush()
         table.to_parquet(out / "patches.tmp.parquet")
@@ -72,7 +82,21 @@ def write_set(out: Path, pixels: list[NDArray[np.uint8]], table: gpd.GeoDataFram
         os.replace(out / "pixels.tmp.npy", out / "pixels.npy")
         os.replace(out / "patches.tmp.parquet", out / "patches.parquet")
     except OSError as error:
-        raise OutputError(f"cannot write the dataset into {out}: {error}") from error
+        raise write_failure(out, error) from error
+    finally:
+        for name in ("pixels.tmp.npy", "patches.tmp.parquet"):
+            with suppress(OSError):  # a file where the folder should be
+                (out / name).unlink(missing_ok=True)
+
+
+def reserve(path: Path) -> None:
+    """Claim a file's whole size on the disk: in a memory map a full disk would kill the process.
+
+    Raises OSError where there is no room; does nothing where the system cannot.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def orient(image: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
@@ -96,22 +120,31 @@ class CropSampler:
     weights: tuple[float, ...] = ()
     split: str = "train"
 
-    def batch(self, step: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """uint8 (size, crop, crop, 3) in random orientation and offset, and their gsd in metres."""
+    def batch(
+        self, step: int, size: int, share: slice = EVERYTHING
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """uint8 (size, crop, crop, 3) in random orientation and offset, and their gsd in metres.
+
+        Of the batch only ``share`` is read and given.
+        """
         rng = np.random.default_rng((self.seed, step))
         rows = [patches.split(self.split) for patches in self.sets]
         weight = np.array(self.weights or np.sqrt([len(r) for r in rows]))
         chosen = rng.choice(len(rows), size=size, p=weight / weight.sum())
-        images = np.empty((size, self.crop, self.crop, 3), np.uint8)
-        gsd = np.empty(size, np.float32)
+        mine = {i: place for place, i in enumerate(range(size)[share])}
+        images = np.empty((len(mine), self.crop, self.crop, 3), np.uint8)
+        gsd = np.empty(len(mine), np.float32)
         for i, number in enumerate(chosen):
             patches = self.sets[number]
-            image = patches.pixels[rng.choice(rows[number])]
-            row = rng.integers(image.shape[0] - self.crop + 1)
-            col = rng.integers(image.shape[1] - self.crop + 1)
-            piece = image[row : row + self.crop, col : col + self.crop]
-            images[i] = orient(piece, int(rng.integers(8)))
-            gsd[i] = patches.gsd
+            height, width = patches.pixels.shape[1:3]
+            patch = rng.choice(rows[number])
+            row = rng.integers(height - self.crop + 1)
+            col = rng.integers(width - self.crop + 1)
+            turn = int(rng.integers(8))
+            if i in mine:
+                piece = patches.pixels[patch, row : row + self.crop, col : col + self.crop]
+                images[mine[i]] = orient(piece, turn)
+                gsd[mine[i]] = patches.gsd
         return images, gsd
 
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from geodiff.errors import DataError, UsageError
 from geodiff.geo.boxes import parse_crs
-from geodiff.geo.cog import check_target
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
 from geodiff.geo.placement import raster_placement
 from geodiff.geo.provenance import source_name
 from geodiff.geo.raster import Reference
+from geodiff.geo.target import check_target
 from geodiff.jobs import values as kinds
 from geodiff.jobs.check import ground_sample
 from geodiff.jobs.request import PLACE, check_box_options

@@ -1,170 +1,233 @@
-"""Held-out patches and a model -> a report: how well synthesis follows and resembles the real."""
+"""Held-out imagery and a model, or two -> figures of quality for every source of imagery."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from geodiff.diffusion import Denoise, Guided, Precondition, dpmpp_2m
-from geodiff.diffusion.noise import plane
-from geodiff.errors import DataError
-from geodiff.jobs import metrics
+from geodiff.errors import ModelError, UsageError
+from geodiff.jobs import values
+from geodiff.jobs.comparison import Verdict, compare, judge
 from geodiff.jobs.dataset import PatchSet
-from geodiff.jobs.latents import crop_fields, embed_cells
+from geodiff.jobs.distances import Space, open_space
+from geodiff.jobs.memorisation import Training, embed_training
+from geodiff.jobs.quilts import Scene
+from geodiff.jobs.rows import Measured, Row, measure, pooled
 from geodiff.jobs.sampling import Sampling
+from geodiff.jobs.trials import (
+    Trial,
+    check_patches,
+    chosen_rows,
+    patch_trial,
+    reference_scene,
+    scene_trial,
+)
 from geodiff.models.bundle import Model
+from geodiff.models.features import weights_path
+from geodiff.models.spaces import NAMES
 from geodiff.steps import Step
-from geodiff.window import Window
 
-TOGETHER = 8
-"""Patches that are painted in one batch."""
+MODE = "balanced"
+"""The mode in which everything is painted: the default of `geodiff synthesize`."""
 
 
 @dataclass(frozen=True)
-class Report:
-    """Figures over the patches of one split of one dataset.
+class EvaluateRequest:
+    """What a model is measured on. Raises UsageError for what makes no sense."""
 
-    Features are the cell embeddings of the model's own encoder, so distances compare models that
-    share it and nothing else. ``floor`` figures compare real with real.
-    """
+    datasets: tuple[str, ...] = ()  # folders of `geodiff prepare`
+    references: tuple[str, ...] = ()  # rasters, for places and styles that no data set holds
+    model: str | None = None  # a model directory; None is the one shipped with the package
+    against: str | None = None  # another model directory to compare with
+    limit: int = 200  # patches of a source at most
+    megapixels: float = 1.05  # of large images a source; 0 paints none
+    features: tuple[str, ...] = ()  # spaces; none: the encoder, and EfficientNet where installed
+    weights: tuple[tuple[str, str], ...] = ()  # (space, file) of networks that need a file
+    seed: int = 0
+    steps: int | None = None  # solver steps; None: the mode's
+    guidance: float | None = None  # None: the model's
+    device: str = "auto"
 
-    model: str
-    dataset: str
-    patches: int
-    cells: int
+    def __post_init__(self) -> None:
+        values.settle(self, {"seed": values.seed, "limit": values.whole})
+        if not (self.datasets or self.references):
+            raise UsageError("nothing to measure on: give a data set or --reference FILE")
+        if self.limit < 2:
+            raise UsageError(f"--limit {self.limit} must be at least 2 patches")
+        if not 0 <= self.megapixels < 1e6:
+            raise UsageError(f"--megapixels {self.megapixels:g} must be 0 or more")
+        if self.references and not self.megapixels:
+            raise UsageError("--megapixels 0 leaves nothing of a --reference: give some")
+        for name in (*self.features, *(name for name, _ in self.weights)):
+            if name not in NAMES:
+                raise UsageError(f"features {name} are unknown; choose {', '.join(NAMES)}")
+        for name, path in self.weights:
+            if name not in self.features:
+                raise UsageError(f"--weights {name}={path} is not used: give --features {name}")
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """Names of the spaces; always the encoder's first."""
+        names = self.features or ("encoder", *(("efficientnet-lite0",) if has_lite0() else ()))
+        return tuple(dict.fromkeys(("encoder", *names)))
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """All rows of one model."""
+
+    model: str  # name and hash
+    mode: str
     steps: int
     guidance: float
-    similarity: float  # mean cosine between asked and re-encoded embeddings
-    similarity_codec: float  # the same for the codec alone: real pixels encoded and decoded
-    similarity_shuffled: float  # control: between different places
-    frechet: float  # synthetic against real val cells
-    frechet_floor: float  # real train against real val cells, as many
-    kernel: float  # kernel distance (unbiased, KID's formula) of synthetic to real val cells
-    kernel_spread: float  # its standard deviation over subsets
-    kernel_floor: float  # the same of real train to real val cells
-    nearest_train: float  # median cosine of a synthetic cell to the nearest sampled training cell
-    nearest_train_floor: float  # the same of a real val cell
-    codec_psnr: float  # dB, real patches encoded and decoded
-    sharpness: float  # synthetic over real: mean difference of neighbouring pixels
-    detail: float  # synthetic over real: power of waves shorter than 8 pixels
-    detail_codec: float  # the same of the codec alone, the ceiling
+    seed: int
+    parts: tuple[Measured, ...]
+    training: tuple[Training, ...]
+    all: Row | None  # of several data sets together
 
-    def as_dict(self) -> dict[str, float | int | str]:
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """One a source, and that of all data sets."""
+        own = tuple(part.row for part in self.parts)
+        return own if self.all is None else (*own, self.all)
+
+    @property
+    def main(self) -> Row:
+        """The row that a model is judged by: all held-out patches, else the first source."""
+        return self.all or self.parts[0].row
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready figures; the main ones of the main row stand at the top as well."""
+        return {
+            "model": self.model,
+            "mode": self.mode,
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "seed": self.seed,
+            **summary(self.main),
+            "rows": [row.as_dict() for row in self.rows],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The evaluation of a model, and with ``against`` that of the other and the verdicts.
+
+    The first verdict is the main row's, the one by which a model may take the other's place.
+    """
+
+    ours: Evaluation
+    theirs: Evaluation | None = None
+    verdicts: tuple[Verdict, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
         """JSON-ready figures."""
-        return asdict(self)
+        facts = self.ours.as_dict()
+        if self.theirs is not None:
+            facts["against"] = self.theirs.as_dict()
+            facts["verdicts"] = [verdict.as_dict() for verdict in self.verdicts]
+        return facts
 
 
-def evaluate(
-    model: Model,
-    patches: PatchSet,
-    limit: int = 200,
-    seed: int = 0,
-    steps: int | None = None,
-    guidance: float | None = None,
-) -> Generator[Step, None, Report]:
-    """Repaint held-out patches from their own embeddings; the generator's value is the report.
+def evaluate(request: EvaluateRequest) -> Generator[Step, None, Outcome]:
+    """Run everything; the generator's value is the outcome.
 
-    Takes at most ``limit`` patches of the split val, evenly spread. Raises DataError if there are
-    too few for a Fréchet distance.
+    Everything that can be refused is looked at before anything is painted. Raises DataError for
+    data sets and rasters that do not do, ModelError for models and weights.
     """
-    rows = patches.split("val")
-    rows = rows[np.linspace(0, len(rows) - 1, min(limit, len(rows))).astype(int)]
-    cells_each = (patches.pixels.shape[1] // model.cell) * (patches.pixels.shape[2] // model.cell)
-    if len(rows) * cells_each <= model.encoder.dim:
-        raise DataError(
-            f"{patches.path} has {len(rows)} val patches of {cells_each} cells; a Fréchet distance "
-            f"needs more than {model.encoder.dim} cells"
-        )
-    sampling = Sampling.of("balanced", model, steps, guidance, 8)
-    real = np.stack([patches.pixels[row] for row in rows]).transpose(0, 3, 1, 2)
-    made, decoded = [], []
-    for first in range(0, len(real), TOGETHER):
-        pixels = torch.from_numpy(np.ascontiguousarray(real[first : first + TOGETHER]))
-        made.append(repaint(model, pixels, sampling, patches.gsd, seed + first))
-        decoded.append(model.codec.decode(model.codec.encode(pixels)).cpu().numpy())
-        yield Step("evaluate", first + len(pixels), len(rows))
-    train = patches.split("train")
-    sample = train[np.linspace(0, len(train) - 1, min(len(train), 4 * len(rows))).astype(int)]
-    known = np.stack([patches.pixels[row] for row in sample]).transpose(0, 3, 1, 2)
-    painted, through = np.concatenate(made), np.concatenate(decoded)
-    return report(model, patches, sampling, real, painted, through, known)
+    yield Step("load", 0, 1)
+    sets = [PatchSet.open(path) for path in request.datasets]
+    for patches in sets:
+        chosen_rows(patches, request.limit)
+    model = Model.load(request.model, request.device)
+    other = None if request.against is None else Model.load(request.against, request.device)
+    for patches in sets:
+        for judged in (model, *(() if other is None else (other,))):
+            check_patches(judged, patches)
+    spaces = [open_space(name, model, dict(request.weights).get(name)) for name in request.spaces]
+    space = "encoder"
+    if other is not None and other.encoder.fingerprint != model.encoder.fingerprint:
+        space = judge(request.spaces)
+    scenes = [
+        [reference_scene(judged, path, request.megapixels) for path in request.references]
+        for judged in (model, *(() if other is None else (other,)))
+    ]
+    yield Step("load", 1, 1)
+    training = yield from embed_training(sets, model)
+    ours = yield from evaluate_model(request, model, sets, scenes[0], spaces, training)
+    if other is None:
+        return Outcome(ours)
+    own = [open_space("encoder", other, None), *spaces[1:]]
+    if other.encoder.fingerprint != model.encoder.fingerprint:
+        training = yield from embed_training(sets, other)
+    theirs = yield from evaluate_model(request, other, sets, scenes[1], own, training)
+    pairs = [(ours.main, theirs.main)]
+    pairs += [pair for pair in zip(ours.rows, theirs.rows, strict=True) if pair[0] is not ours.main]
+    names = ours.model, theirs.model
+    return Outcome(ours, theirs, tuple(compare(*names, *pair, space) for pair in pairs))
 
 
-def repaint(
-    model: Model, pixels: torch.Tensor, sampling: Sampling, gsd: float, seed: int
-) -> NDArray[np.uint8]:
-    """Synthesis of uint8 patches (n, 3, row, col) from their own embeddings, each in one piece.
-
-    One window a patch: nothing is tiled or fused, so this measures the networks alone.
-    """
-    n, _, height, width = pixels.shape
-    f = model.codec.factor
-    rows, cols = (np.arange(side // f) + 0.5 for side in (height, width))
-    where = [np.tile(axis * f / model.cell, (n, 1)) for axis in (rows, cols)]
-    vectors = crop_fields(embed_cells(pixels, model.encoder), *where)
-    field = torch.from_numpy(np.moveaxis(vectors, -1, 1))
-
-    def bound(known: torch.Tensor | None) -> Denoise:
-        return Precondition(lambda x, t: model.denoiser.velocity(x, t, known, gsd))
-
-    guided = Guided(bound(field), bound(None), sampling.guidance, sampling.guided)
-    window = Window(0, 0, height // f, width // f)
-    noise = [plane(seed + k, window, model.codec.channels, "evaluate") for k in range(n)]
-    state = torch.from_numpy(np.stack(noise)) * float(sampling.sigmas[0])
-    for latents in dpmpp_2m(guided, state, sampling.sigmas):
-        state = latents
-    painted: NDArray[np.uint8] = model.codec.decode(state.to(model.device)).cpu().numpy()
-    return painted
-
-
-def report(
+def evaluate_model(
+    request: EvaluateRequest,
     model: Model,
-    patches: PatchSet,
-    sampling: Sampling,
-    real: NDArray[np.uint8],
-    made: NDArray[np.uint8],
-    decoded: NDArray[np.uint8],
-    train: NDArray[np.uint8],
-) -> Report:
-    """The figures of stacks of images (n, 3, row, col)."""
-    asked, again, through, known = (
-        features(model, images) for images in (real, made, decoded, train)
-    )
-    root = model.encoder.dim**0.5  # unit vectors to features of about unit variance
-    few = known[np.linspace(0, len(known) - 1, min(len(known), len(asked))).astype(int)]
-    kernel, spread = metrics.kernel_distance(again * root, asked * root)
-    return Report(
+    sets: Sequence[PatchSet],
+    scenes: Sequence[Scene],
+    spaces: Sequence[Space],
+    training: Sequence[Training],
+) -> Generator[Step, None, Evaluation]:
+    """All rows of one model; the generator's value."""
+    sampling = Sampling.of(MODE, model, request.steps, request.guidance, 8)
+    parts: list[Measured] = []
+    limit, seed, megapixels = request.limit, request.seed, request.megapixels
+    trial: Trial
+    for patches in sets:
+        trial = yield from patch_trial(model, patches, sampling, limit, seed, megapixels)
+        parts.append((yield from measure(model, trial, spaces, sampling, training)))
+    for scene in scenes:
+        trial = yield from scene_trial(model, scene, sampling, limit, seed)
+        parts.append((yield from measure(model, trial, spaces, sampling, training)))
+    known = parts[: len(sets)]
+    return Evaluation(
         model=f"{model.name} {model.hash}",
-        dataset=patches.path.name,
-        patches=len(real),
-        cells=len(asked),
+        mode=MODE,
         steps=sampling.steps,
         guidance=sampling.guidance,
-        similarity=metrics.similarity(asked, again),
-        similarity_codec=metrics.similarity(asked, through),
-        similarity_shuffled=metrics.shuffled_similarity(asked, again),
-        frechet=metrics.frechet(again, asked),
-        frechet_floor=metrics.frechet(few, asked),
-        kernel=kernel,
-        kernel_spread=spread,
-        kernel_floor=metrics.kernel_distance(few * root, asked * root)[0],
-        nearest_train=metrics.nearest(again, known),
-        nearest_train_floor=metrics.nearest(asked, known),
-        codec_psnr=metrics.psnr(real, decoded),
-        sharpness=metrics.sharpness(made) / metrics.sharpness(real),
-        detail=metrics.detail(made, real),
-        detail_codec=metrics.detail(decoded, real),
+        seed=seed,
+        parts=tuple(parts),
+        training=tuple(training),
+        all=pooled(spaces, known) if len(known) > 1 else None,
     )
 
 
-def features(model: Model, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Cell embeddings (cells, feature) of images (n, 3, row, col)."""
-    parts = [
-        embed_cells(torch.from_numpy(np.ascontiguousarray(image))[None], model.encoder)
-        for image in images
-    ]
-    return np.concatenate(parts).reshape(-1, model.encoder.dim).astype(np.float64)
+def summary(row: Row) -> dict[str, Any]:
+    """The main figures of a row, in the space of the model's own encoder."""
+    own, codec, memory = row.patch[0], row.codec, row.memory
+    return {
+        "source": row.source,
+        "patches": row.patches,
+        "cells": own.samples,
+        "similarity": own.similarity,
+        "similarity_codec": codec.similarity if codec else None,
+        "similarity_shuffled": own.shuffled,
+        "frechet": own.frechet,
+        "frechet_floor": own.frechet_floor,
+        "kernel": own.kernel,
+        "kernel_spread": own.kernel_spread,
+        "kernel_floor": own.kernel_floor,
+        "nearest_train": memory.cell if memory else None,
+        "nearest_train_floor": memory.cell_real if memory else None,
+        "codec_psnr": codec.psnr if codec else None,
+        "sharpness": row.sharpness,
+        "detail": row.detail,
+        "detail_codec": codec.detail if codec else None,
+    }
+
+
+def has_lite0() -> bool:
+    """Whether the weights of EfficientNet-Lite0 are installed."""
+    try:
+        weights_path()
+    except ModelError:
+        return False
+    return True

@@ -6,20 +6,23 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from geodiff.errors import DataError
 from geodiff.geo.slerp import slerp
-from geodiff.jobs.dataset import PatchSet, orient
+from geodiff.geo.writing import write_failure
+from geodiff.jobs.dataset import PatchSet, orient, reserve
 from geodiff.models.codec import Codec
 from geodiff.models.encoder import Encoder
 from geodiff.steps import Step
 
-ENCODED_AT_ONCE = 8
-"""Patches that go through codec and encoder together."""
+ENCODED_AT_ONCE = {"cpu": 8}
+"""Patches that go through codec and encoder together; 64 on other devices."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def encode_set(
     DataError unless patches are square, of whole cells and whole latents.
     """
     target = cache_file(patches, orientations, cache, key)
-    if target.exists():
+    if target.exists() or files(target)[1].exists():
         return
     count, height, width = patches.pixels.shape[:3]
     f, cell = codec.factor, encoder.cell
@@ -61,26 +64,47 @@ def encode_set(
             f"{patches.path} has patches of {height} x {width} px: they must be square, a multiple "
             f"of the encoder's cell of {cell} px, and that one of the codec's factor {f}"
         )
-    latents = np.empty((count, orientations, codec.channels, height // f, width // f), np.float16)
-    cells = np.empty((count, orientations, height // cell, width // cell, encoder.dim), np.float16)
-    for first in range(0, count, ENCODED_AT_ONCE):
-        rows = range(first, min(first + ENCODED_AT_ONCE, count))
+    cache.mkdir(parents=True, exist_ok=True)
+    shapes = (
+        (count, orientations, codec.channels, height // f, width // f),
+        (count, orientations, height // cell, width // cell, encoder.dim),
+    )
+    names = [path.with_suffix(".tmp.npy") for path in files(target)]
+    try:
+        latents, cells = (room(name, shape) for name, shape in zip(names, shapes, strict=True))
+    except OSError as error:
+        raise write_failure(cache, error) from error
+    device = next(encoder.net.parameters()).device
+    together = ENCODED_AT_ONCE.get(device.type, 64)
+    for first in range(0, count, together):
+        rows = range(first, min(first + together, count))
         turned = [
             orient(np.array(patches.pixels[row]), (row * 3 + k * 5) % 8)
             for row in rows
             for k in range(orientations)
         ]
         pixels = torch.from_numpy(np.stack(turned)).permute(0, 3, 1, 2)
-        with torch.autocast("cpu", torch.bfloat16):
-            z = codec.encode(pixels.contiguous(memory_format=torch.channels_last)).numpy()
+        with torch.autocast(device.type, torch.bfloat16):
+            z = codec.encode(pixels.contiguous(memory_format=torch.channels_last)).cpu().numpy()
             e = embed_cells(pixels, encoder)
         latents[first : rows.stop] = z.reshape(len(rows), orientations, *z.shape[1:])
         cells[first : rows.stop] = e.reshape(len(rows), orientations, *e.shape[1:])
         yield Step(f"encode {patches.path.name}", rows.stop, count)
-    cache.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(".tmp.npz")
-    np.savez(temporary, latents=latents, cells=cells)
-    temporary.replace(target)
+    for values, name, path in zip((latents, cells), names, files(target), strict=True):
+        values.flush()
+        name.replace(path)  # the cells last: where they are, both are
+
+
+def room(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float16]]:
+    """A new file of half precision numbers, with its disk space claimed; OSError without room."""
+    values = open_memmap(path, "w+", np.float16, shape)
+    reserve(path)
+    return values
+
+
+def files(target: Path) -> tuple[Path, Path]:
+    """Latents and cells as they are kept today; ``target`` is the one file of earlier versions."""
+    return target.with_suffix(".latents.npy"), target.with_suffix(".cells.npy")
 
 
 def cache_file(patches: PatchSet, orientations: int, cache: Path, key: str) -> Path:
@@ -92,15 +116,14 @@ def cache_file(patches: PatchSet, orientations: int, cache: Path, key: str) -> P
 
 
 def open_set(patches: PatchSet, orientations: int, cache: Path, key: str) -> LatentSet:
-    """Read what :func:`encode_set` wrote."""
-    stored = np.load(cache_file(patches, orientations, cache, key))
-    return LatentSet(
-        stored["latents"],
-        stored["cells"],
-        patches.split("train"),
-        patches.split("val"),
-        patches.gsd,
-    )
+    """Read what :func:`encode_set` wrote, memory-mapped."""
+    target = cache_file(patches, orientations, cache, key)
+    if target.exists():
+        stored = np.load(target)
+        latents, cells = stored["latents"], stored["cells"]
+    else:
+        latents, cells = (np.load(path, mmap_mode="r") for path in files(target))
+    return LatentSet(latents, cells, patches.split("train"), patches.split("val"), patches.gsd)
 
 
 def embed_cells(pixels: torch.Tensor, encoder: Encoder) -> NDArray[np.float32]:

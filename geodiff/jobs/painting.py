@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from geodiff.geo.grid import PixelGrid
-from geodiff.geo.journal import Journal
-from geodiff.geo.mosaic import WorkingRaster
+from geodiff.geo.parts import Parts
 from geodiff.jobs.charts import Chart
 from geodiff.jobs.decoding import count_tiles, decode
 from geodiff.jobs.guides import Guide
@@ -54,6 +53,10 @@ class Painter:
             put(window, pixels)
             yield Step("decode", done, count_tiles(core))
 
+    def pixels(self, chart: Chart) -> Window:
+        """The pixels of the box that the chart gives, on the lattice."""
+        return chart.pixels(self.grid, self.model.codec.factor)
+
     def wanted(self, chart: Chart) -> Window:
         """The part of the core that the box needs."""
         common = self.grid.latents(self.model.codec.factor).intersect(chart.core)
@@ -61,20 +64,13 @@ class Painter:
         return common
 
 
-def paint_charts(
-    painter: Painter, charts: Sequence[Chart], raster: WorkingRaster, journal: Journal
-) -> Iterator[Step]:
-    """Paint what the journal does not yet hold, here and one by one."""
+def paint_charts(painter: Painter, charts: Sequence[Chart], parts: Parts) -> Iterator[Step]:
+    """Paint what is not there yet, here and one by one."""
     for chart in charts:
-        if chart.name not in journal.done:
-            yield from among(painter.paint(chart, raster.write), len(journal.done), len(charts))
-            settle(chart, raster, journal)
-
-
-def settle(chart: Chart, raster: WorkingRaster, journal: Journal) -> None:
-    """Bring a chart's pixels to the disk, then say so in the journal: never the other way round."""
-    raster.sync()
-    journal.add(chart.name)
+        if chart.name not in parts.done:
+            with parts.part(chart.name, painter.pixels(chart)) as raster:
+                steps = painter.paint(chart, raster.write)
+                yield from among(steps, len(parts.done), len(charts))
 
 
 def among(steps: Iterator[Step], before: int, total: int) -> Iterator[Step]:

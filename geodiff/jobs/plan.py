@@ -13,7 +13,7 @@ from geodiff.errors import UsageError
 from geodiff.geo.boxes import parse_crs
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
-from geodiff.jobs.charts import Chart, charts, layout_of
+from geodiff.jobs.charts import Chart, charts, check_reach, layout_of
 from geodiff.jobs.check import ground_sample
 from geodiff.jobs.embed import reference_grid, snap
 from geodiff.jobs.request import SynthesizeRequest
@@ -148,6 +148,7 @@ def make_plan(request: SynthesizeRequest, model: Model, grid: PixelGrid, source:
     crowd = bool(request.workers or request.scheduler)
     layout = layout_of(request.layout, grid, crowd)
     parts = charts(layout, grid, model, sampling, request.chart)
+    check_reach(parts)
     evaluations = sum(sampling.evaluations(chart.canvas) for chart in parts)
     height, width = grid.window.shape
     where = f"row {grid.row}, column {grid.col} of the lattice"

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from geodiff.errors import DataError
+from geodiff.geo.journal import folder_of
 from geodiff.jobs.plan import Plan
 
 LEAST_SQUEEZED = 0.3
@@ -18,7 +19,8 @@ def check_room(plan: Plan, out: str) -> None:
 
     Of the disk only what is needed for certain: compression is not known beforehand.
     """
-    needed = LEAST_SQUEEZED * plan.disk_mb
+    there_already = sum(part.stat().st_size for part in folder_of(Path(out)).glob("*.tif")) / 1e6
+    needed = LEAST_SQUEEZED * plan.disk_mb - there_already
     free = shutil.disk_usage(Path(out).parent).free / 1e6
     if needed > free:
         height, width = plan.grid.window.shape

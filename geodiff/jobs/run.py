@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from geodiff.errors import DataError, GeodiffError
+from geodiff.geo.writing import WRITE_ERRORS
+from geodiff.jobs.checkpoint import (
+    STATE,
+    check_config,
+    read_state,
+    run_failure,
+    write_state,
+)
 from geodiff.jobs.config import RunConfig
+from geodiff.jobs.figures import Figures
+from geodiff.jobs.ranks import Ranks
 from geodiff.steps import Step
-
-STATE = "state.safetensors"
-"""Name of the checkpoint in a run's folder."""
 
 Loss = Callable[[int], tuple[torch.Tensor, Mapping[str, float]]]
 """(step) -> (loss, figures): draws the batch of that step and computes its loss."""
+
+After = Callable[[int], Iterator[Step]]
+"""(step) -> what is to be done after that step, such as validating."""
 
 
 def learning_rate(config: RunConfig, step: int) -> float:
@@ -35,17 +45,25 @@ def learning_rate(config: RunConfig, step: int) -> float:
     return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
+def nothing(step: int) -> Iterator[Step]:
+    """Nothing after a step."""
+    yield from ()
+
+
 class Run:
     """Trainable weights, their running average and the optimiser, kept in a folder.
 
     The batch of a step is a pure function of (seed, step), so that a resumed run follows the same
-    trajectory as one that was never stopped.
+    trajectory as one that was never stopped, and several ranks the one of a single process. The
+    network must be on the device of ``ranks`` already.
     """
 
-    def __init__(self, net: Any, config: RunConfig) -> None:
+    def __init__(self, net: Any, config: RunConfig, ranks: Ranks | None = None) -> None:
         self.config = config
+        self.ranks = ranks or Ranks()
         self.folder = Path(config.run)
         self.step = 0
+        self.record: Figures | None = None
         self.parameters: dict[str, torch.nn.Parameter] = {
             n: p for n, p in net.named_parameters() if p.requires_grad
         }
@@ -59,35 +77,68 @@ class Run:
             fused=True,
         )
 
-    def steps(self, loss: Loss, stage: str) -> Iterator[Step]:
-        """Train to the end, saving checkpoints; yields figures every ``log_every`` steps."""
+    def steps(self, loss: Loss, stage: str, after: After = nothing) -> Iterator[Step]:
+        """Train to the end, saving checkpoints; yields figures every ``log_every`` steps.
+
+        What ``after`` yields after a step is told and recorded as well.
+        """
         self.resume()
+        self.ranks.agree(self.step)
+        if self.step >= self.config.steps:
+            return
+        if self.ranks.lead:
+            self.record = Figures(self.folder, self.step)
         started, since = time.perf_counter(), self.step
-        while self.step < self.config.steps:
-            rate = learning_rate(self.config, self.step)
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
-            torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # for dropout
-            value, figures = loss(self.step)
-            self.require_finite("loss", value)
-            value.backward()  # type: ignore[no-untyped-call]
-            norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip)
-            self.require_finite("gradient", norm)
-            self.optimiser.step()
-            self.optimiser.zero_grad(set_to_none=True)
-            self.update_average()
-            self.step += 1
-            if self.step % self.config.save_every == 0 or self.step == self.config.steps:
-                self.save()
-            if self.step % self.config.log_every == 0 or self.step == self.config.steps:
-                pace = (self.step - since) * self.config.batch / (time.perf_counter() - started)
-                shown = {
-                    "loss": float(value.detach()),
-                    "norm": float(norm),
-                    "per_s": pace,
-                    **figures,
-                }
-                yield Step(stage, self.step, self.config.steps, shown)
+        try:
+            while self.step < self.config.steps:
+                told = self.advance(loss)
+                last = self.step == self.config.steps
+                if self.step % self.config.save_every == 0 or last:
+                    self.save()
+                if self.step % self.config.log_every == 0 or last:
+                    seconds = time.perf_counter() - started
+                    pace = (self.step - since) * self.config.batch / seconds
+                    yield self.tell(stage, {**told(), "per_s": pace})
+                for step in after(self.step):
+                    yield self.tell(step.stage, step.figures)
+        finally:
+            if self.record is not None:
+                self.record.close()
+
+    def advance(self, loss: Loss) -> Callable[[], dict[str, float]]:
+        """One step of the optimiser; its figures are computed when they are asked for."""
+        config = self.config
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(config, self.step)
+        # For dropout; every rank drops something else.
+        torch.manual_seed(config.seed * 1_000_003 + self.step + (self.ranks.rank << 40))
+        value, figures = loss(self.step)
+        shown = self.ranks.mean(value.detach())
+        self.require_finite("loss", shown)
+        value.backward()  # type: ignore[no-untyped-call]
+        self.ranks.mean_gradients(self.parameters.values())
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.clip)
+        self.require_finite("gradient", norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.update_average()
+        self.step += 1
+        return lambda: {"loss": float(shown), "norm": float(norm), **figures}
+
+    def tell(self, stage: str, figures: Mapping[str, float]) -> Step:
+        """Record figures of this step; the step to yield."""
+        if self.record is not None:
+            self.record.log(self.step, stage, figures)
+        return Step(stage, self.step, self.config.steps, figures)
+
+    def picture(self, name: str, image: NDArray[np.uint8]) -> None:
+        """Record a sheet of samples of this step, uint8 (row, col, 3)."""
+        if self.record is not None:
+            self.record.picture(self.step, name, image)
+
+    def due(self, every: int) -> bool:
+        """Whether something is to be done that is done every so many steps, and at the end."""
+        return every > 0 and (self.step % every == 0 or self.step == self.config.steps)
 
     def require_finite(self, what: str, value: torch.Tensor) -> None:
         """Raises GeodiffError, before the weights are touched, where a figure is not finite."""
@@ -114,32 +165,50 @@ class Run:
         for name, parameter in self.parameters.items():
             parameter.copy_(self.average[name])
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights in the network, and the training weights back afterwards."""
+        kept = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.use_average()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, parameter in self.parameters.items():
+                    parameter.copy_(kept[name])
+
+    @contextmanager
+    def writing(self, part: Path) -> Iterator[None]:
+        """Turn what goes wrong while a part is written into one OutputError."""
+        try:
+            yield
+        except (*WRITE_ERRORS, SafetensorError) as error:
+            raise run_failure(part, error) from error
+
     def save(self) -> None:
-        """Write a checkpoint (safetensors); replaced in one step, so it is never half-written."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Write a checkpoint. Raises OutputError where there is no room; the former one stays."""
+        if not self.ranks.lead:
+            return
         tensors = {f"weight.{n}": p.detach() for n, p in self.parameters.items()}
         tensors |= {f"buffer.{n}": b for n, b in self.buffers.items()}
         tensors |= {f"average.{n}": p for n, p in self.average.items()}
         for name, parameter in self.parameters.items():
             for key, value in self.optimiser.state[parameter].items():
                 tensors[f"{key}.{name}"] = value
-        tensors = {key: value.contiguous() for key, value in tensors.items()}
-        meta = {"step": str(self.step), "config": json.dumps(vars(self.config), sort_keys=True)}
-        temporary = self.folder / "state.tmp"
-        save_file(tensors, temporary, metadata=meta)
-        os.replace(temporary, self.folder / STATE)
-        (self.folder / "progress.json").write_text(json.dumps({"step": self.step}))
+        stored = {key: value.contiguous() for key, value in tensors.items()}
+        write_state(self.folder, stored, self.step, self.config)
 
     @torch.no_grad()
     def resume(self) -> None:
         """Load the folder's checkpoint if there is one.
 
-        Raises DataError when it is damaged or belongs to another network.
+        Raises DataError when it is damaged or belongs to another network or configuration.
         """
         path = self.folder / STATE
         if not path.exists():
             return
-        tensors, step = read_state(path)
+        tensors, step, config = read_state(path)
+        check_config(path, config, self.config)
         stored = {n[len("weight.") :]: t for n, t in tensors.items() if n.startswith("weight.")}
         misfit = [n for n in {**stored, **self.parameters} if not self.fits(n, stored)]
         misfit += [n for n in self.buffers if f"buffer.{n}" not in tensors]
@@ -155,7 +224,8 @@ class Run:
             moments = {key: torch.empty_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
             for key, moment in moments.items():
                 moment.copy_(tensors[f"{key}.{name}"])
-            self.optimiser.state[parameter] = {"step": tensors[f"step.{name}"], **moments}
+            count = tensors[f"step.{name}"].to(parameter.device)
+            self.optimiser.state[parameter] = {"step": count, **moments}
         for name, buffer in self.buffers.items():
             buffer.copy_(tensors[f"buffer.{name}"])
         self.step = step
@@ -164,16 +234,3 @@ class Run:
         """Whether the parameter ``name`` stands on both sides with one shape."""
         parameter, other = self.parameters.get(name), stored.get(name)
         return parameter is not None and other is not None and parameter.shape == other.shape
-
-
-def read_state(path: Path) -> tuple[dict[str, torch.Tensor], int]:
-    """Tensors of a checkpoint and the step it was written at. Raises DataError if damaged."""
-    try:
-        with safe_open(path, "pt") as file:
-            meta = file.metadata() or {}
-            names = list(file.keys())
-            return {name: file.get_tensor(name) for name in names}, int(meta["step"])
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise DataError(
-            f"the checkpoint {path} cannot be read ({error}): remove it to start afresh"
-        ) from error

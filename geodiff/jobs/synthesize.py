@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 from geodiff.diffusion.noise import NOISE_VERSION
 from geodiff.geo import cog, stac
 from geodiff.geo.grid import PixelGrid
-from geodiff.geo.journal import PUBLISH, WORK, Journal
-from geodiff.geo.mosaic import WorkingRaster
+from geodiff.geo.parts import Parts
 from geodiff.geo.preview import preview
-from geodiff.geo.provenance import Provenance
+from geodiff.geo.provenance import Provenance, software_version
+from geodiff.geo.target import check_output, item_path
+from geodiff.geo.writing import WRITE_ERRORS, write_failure
 from geodiff.jobs.check import check_request
 from geodiff.jobs.cluster import Task, paint_on_cluster
 from geodiff.jobs.guides import Guide, PriorGuide, RasterGuide, SavedGuide
@@ -79,7 +80,9 @@ def steps(request: SynthesizeRequest) -> Generator[Step, None, Result]:
     began = time.perf_counter()
     check_request(request)
     yield Step("load", 0, 1)
-    model = Model.load(request.model, request.device, request.precision)
+    # On a foreign cluster the workers have the devices; here only plans are made.
+    device = "cpu" if request.scheduler else request.device
+    model = Model.load(request.model, device, request.precision)
     yield Step("load", 1, 1)
     grid = target_grid(request, model)
     source = open_source(request, model, grid)
@@ -88,40 +91,32 @@ def steps(request: SynthesizeRequest) -> Generator[Step, None, Result]:
     check_room(plan, request.out)
     provenance = describe(request, model, plan, source)
     facts = facts_of(request, model, plan, source)
-    with Journal(request.out, facts, provenance.created, request.restart) as journal:
-        provenance = replace(provenance, created=journal.begun)
-        item = yield from finish(request, model, plan, source, provenance, journal)
+    with Parts(request.out, grid, facts, provenance.created, request.restart) as parts:
+        # Again, under the lock: another run may have finished in the meantime.
+        check_output(request.out, request.overwrite or parts.published, request.sources)
+        provenance = replace(provenance, created=parts.begun)
+        try:
+            yield from paint(request, model, plan, source, parts)
+            yield Step("write", 0, 1)
+            item = publish(request, plan, provenance, parts)
+        except BaseException as error:
+            # One canvas: nothing to go on with, unless it was stopped amid taking its names.
+            if len(plan.charts) == 1 and (isinstance(error, Exception) or not parts.published):
+                parts.remove()
+            raise
+        parts.remove()
+    yield Step("write", 1, 1)
     seconds = time.perf_counter() - began
     return Result(request.out, str(item), request.preview, plan, provenance, seconds)
 
 
-def finish(
-    request: SynthesizeRequest,
-    model: Model,
-    plan: Plan,
-    source: Source,
-    provenance: Provenance,
-    journal: Journal,
-) -> Generator[Step, None, Path]:
-    """Paint what the journal lacks and put the mosaic into place; its value is the item's path."""
-    try:
-        with WorkingRaster(request.out, plan.grid, 3, provenance, WORK, resume=True) as raster:
-            if request.workers or request.scheduler:
-                task = Task(request, plan.grid, model.hash)
-                yield from paint_on_cluster(task, plan, raster, journal)
-            else:
-                painter = painter_of(request, model, plan.grid, source)
-                yield from paint_charts(painter, plan.charts, raster, journal)
-        yield Step("write", 0, 1)
-        journal.add(PUBLISH)
-        item = publish(request, raster, plan.grid, provenance)
-    except BaseException:
-        if len(plan.charts) == 1:
-            journal.remove()  # one canvas: nothing to go on with
-        raise
-    journal.remove()
-    yield Step("write", 1, 1)
-    return item
+def paint(
+    request: SynthesizeRequest, model: Model, plan: Plan, source: Source, parts: Parts
+) -> Iterator[Step]:
+    """Paint the charts that are not there yet: here, or on a cluster."""
+    if request.workers or request.scheduler:
+        return paint_on_cluster(Task(request, plan.grid, model.hash), plan, parts)
+    return paint_charts(painter_of(request, model, plan.grid, source), plan.charts, parts)
 
 
 def painter_of(
@@ -167,7 +162,8 @@ def facts_of(
     sampling, grid = plan.sampling, plan.grid
     return {
         "model": model.hash,
-        "precision": f"{model.device.type}, {'bf16' if model.denoiser.bf16 else 'fp32'}",
+        "device": request.device if request.scheduler else model.device.type,
+        "precision": "bf16" if model.denoiser.bf16 else "fp32",
         "seed": request.seed,
         "source": source.identity,
         "fill": request.fill or "nearest",
@@ -176,6 +172,7 @@ def facts_of(
         "steps": sampling.steps,
         "guidance": sampling.guidance,
         "noise": NOISE_VERSION,
+        "geodiff": software_version(),
         "crs": str(grid.crs),
         "transform": list(grid.geobox.affine)[:6],
         "window": [grid.row, grid.col, *grid.window.shape],
@@ -184,17 +181,23 @@ def facts_of(
     }
 
 
-def publish(
-    request: SynthesizeRequest, raster: WorkingRaster, grid: PixelGrid, provenance: Provenance
-) -> Path:
-    """COG in place, preview and STAC item beside it; returns the item's path."""
-    cog.finish(raster.path, request.out, request.cog_profile, request.co, keep_working=True)
+def publish(request: SynthesizeRequest, plan: Plan, provenance: Provenance, parts: Parts) -> Path:
+    """COG, preview and STAC item, made and checked first, then put into place; the item's path."""
+    out, made = Path(request.out), parts.folder / "mosaic.cog.tif"
+    beside = [item_path(out), *([Path(request.preview)] if request.preview else [])]
+    new = [path for path in beside if not path.exists()]
     try:
+        cog.make(parts.assemble(provenance), made, request.cog_profile, request.co)
+        check_output(out, request.overwrite or parts.published, request.sources)
+        parts.publish()
         if request.preview:
-            preview(request.out, request.preview, overwrite=request.overwrite)
-        return stac.write_item(request.out, grid, provenance, request.preview)
-    except BaseException:
-        # A mosaic never stands without its item, nor beside that of a former one.
-        for path in (Path(request.out), cog.item_path(request.out)):
+            preview(made, request.preview, overwrite=True)
+        item = stac.write_item(out, plan.grid, provenance, request.preview, made)
+        cog.place(made, out)
+    except Exception as error:
+        for path in new:  # an item or a preview never stands without its mosaic
             path.unlink(missing_ok=True)
+        if isinstance(error, WRITE_ERRORS):
+            raise write_failure(out, error) from error
         raise
+    return item

@@ -11,9 +11,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from geodiff.jobs.ahead import Ahead
 from geodiff.jobs.config import CodecConfig
 from geodiff.jobs.dataset import CropSampler, PatchSet, open_sets
-from geodiff.jobs.run import Run
+from geodiff.jobs.ranks import Ranks
+from geodiff.jobs.ranks import start as start_ranks
+from geodiff.jobs.run import After, Loss, Run
+from geodiff.jobs.samples import examples, reconstructions
 from geodiff.models.bundle import latent_statistics
 from geodiff.models.casting import cast
 from geodiff.models.codec import Codec, new_autoencoder
@@ -23,26 +27,64 @@ from geodiff.steps import Step
 
 def train_codec(config: CodecConfig) -> Iterator[Step]:
     """Train a codec, yielding figures; the finished part lies in ``<run>/codec``."""
-    torch.manual_seed(config.seed)
-    sets = open_sets(config.datasets, config.crop)
+    with start_ranks(config.device) as ranks:
+        ranks.check(config.batch)
+        torch.manual_seed(config.seed)
+        sets = open_sets(config.datasets, config.crop)
+        net = cast(start(config), device=ranks.device, channels_last=True)
+        run = Run(net, config, ranks)
+        yield from run.steps(
+            loss_of(net, config, sets, ranks), "train codec", watch(run, net, sets)
+        )
+        run.use_average()
+        if ranks.lead:
+            with run.writing(run.folder / "codec"):
+                save_codec(net, sets, run.folder / "codec")
+        ranks.wait()
+
+
+def loss_of(net: Any, config: CodecConfig, sets: tuple[PatchSet, ...], ranks: Ranks) -> Loss:
+    """Draws a batch, and compares it with what the network makes of it."""
     sampler = CropSampler(sets, config.crop, config.seed, config.weights)
-    net = start(config)
-    run = Run(net, config)
     distance = FeatureDistance() if config.feature > 0 else None
+    if distance is not None:
+        distance = cast(distance, device=ranks.device)
+    share = ranks.share(config.batch)
+    # Half of the batch is enough for the feature term.
+    featured = len(range(max(1, config.batch // 2))[share])
+
+    def draw(step: int) -> torch.Tensor:
+        return torch.from_numpy(sampler.batch(step, config.batch, share)[0]).permute(0, 3, 1, 2)
+
+    ahead = Ahead(draw, ranks.device.type != "cpu")
 
     def loss(step: int) -> tuple[torch.Tensor, Mapping[str, float]]:
-        pixels = torch.from_numpy(sampler.batch(step, config.batch)[0]).permute(0, 3, 1, 2)
+        pixels = ahead(step).to(ranks.device)
         real = pixels.contiguous(memory_format=torch.channels_last).float() / 127.5 - 1
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+        with torch.autocast(ranks.device.type, torch.bfloat16, enabled=config.bf16):
             latents = net.encode(real, return_dict=False)[0]
             made = net.decode(latents, return_dict=False)[0]
-            half = max(1, len(made) // 2)  # half of the batch is enough for the feature term
-            feature = distance(made[:half], real[:half]) if distance else torch.zeros(())
+            feature = real.new_zeros(())
+            if distance and featured:
+                feature = distance(made[:featured], real[:featured])
+        feature = feature * (featured * ranks.world / max(1, config.batch // 2))
         return codec_loss(config, made.float(), real, latents.float(), feature)
 
-    yield from run.steps(loss, "train codec")
-    run.use_average()
-    save_codec(net, sampler.sets, Path(config.run) / "codec")
+    return loss
+
+
+def watch(run: Run, net: Any, sets: tuple[PatchSet, ...]) -> After:
+    """Sheets of originals above reconstructions, by the averaged weights."""
+
+    def after(step: int) -> Iterator[Step]:
+        if run.ranks.lead and run.due(run.config.sample_every):
+            factor = 2 ** (len(net.config["encoder_block_out_channels"]) - 1)
+            pixels, _ = examples(sets, run.config.samples, factor)
+            with run.averaged():
+                run.picture("codec", reconstructions(net, pixels))
+        yield from ()
+
+    return after
 
 
 def start(config: CodecConfig) -> Any:
@@ -56,8 +98,7 @@ def start(config: CodecConfig) -> Any:
     net.requires_grad_(True)
     if config.freeze_encoder:
         net.encoder.requires_grad_(False)
-    net.train()
-    return cast(net, channels_last=True)
+    return net.train()
 
 
 def codec_loss(
@@ -108,7 +149,8 @@ def texture_distance(made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def save_codec(net: Any, sets: tuple[PatchSet, ...], folder: Path) -> None:
     """Write the part: the network and the statistics of its latents over training patches."""
-    raw = Codec(net.eval(), torch.zeros(1), torch.ones(1))
+    device = next(net.parameters()).device
+    raw = Codec(net.eval(), torch.zeros(1, device=device), torch.ones(1, device=device))
     latents = []
     for patches in sets:
         rows = patches.split("train")
@@ -116,7 +158,7 @@ def save_codec(net: Any, sets: tuple[PatchSet, ...], folder: Path) -> None:
             height, width = (side // raw.factor * raw.factor for side in patches.pixels.shape[1:3])
             image = np.array(patches.pixels[row, :height, :width])
             pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
-            latents.append(raw.encode(pixels)[0].flatten(1))
+            latents.append(raw.encode(pixels)[0].flatten(1).cpu())
     values = torch.cat(latents, dim=1)
     raw.save(folder)
     statistics = {"mean": values.mean(1).tolist(), "std": values.std(1).tolist()}

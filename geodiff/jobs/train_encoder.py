@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import torch
 from torch import nn
 
+from geodiff.jobs.ahead import Ahead
 from geodiff.jobs.config import EncoderConfig
-from geodiff.jobs.dataset import CropSampler, open_sets
-from geodiff.jobs.run import Run
+from geodiff.jobs.dataset import CropSampler, PatchSet, open_sets
+from geodiff.jobs.ranks import Ranks, share_norms
+from geodiff.jobs.ranks import start as start_ranks
+from geodiff.jobs.run import Loss, Run
 from geodiff.models.casting import cast
 from geodiff.models.encoder import CellNetwork, Encoder
 from geodiff.steps import Step
@@ -18,25 +20,45 @@ from geodiff.steps import Step
 
 def train_encoder(config: EncoderConfig) -> Iterator[Step]:
     """Train an encoder, yielding figures; the finished part lies in ``<run>/encoder``."""
-    torch.manual_seed(config.seed)
-    crop = config.cell + config.shift
-    sets = open_sets(config.datasets, crop)
-    sampler = CropSampler(sets, crop, config.seed, config.weights)
-    net = cast(CellNetwork(config.network, config.dim, config.cell), channels_last=True)
-    run = Run(net, config)
+    with start_ranks(config.device) as ranks:
+        ranks.check(config.batch)
+        torch.manual_seed(config.seed)
+        sets = open_sets(config.datasets, config.cell + config.shift)
+        net = CellNetwork(config.network, config.dim, config.cell)
+        share_norms(net, ranks)
+        run = Run(cast(net, device=ranks.device, channels_last=True), config, ranks)
+        yield from run.steps(loss_of(net, config, sets, ranks), "train encoder")
+        run.use_average()
+        if ranks.lead:
+            part = run.folder / "encoder"
+            with run.writing(part):
+                Encoder(net.eval(), config.network, config.dim, config.cell).save(part)
+        ranks.wait()
 
-    def loss(step: int) -> tuple[torch.Tensor, Mapping[str, float]]:
+
+def loss_of(
+    net: CellNetwork, config: EncoderConfig, sets: tuple[PatchSet, ...], ranks: Ranks
+) -> Loss:
+    """Draws a batch in two views; features of all ranks are compared together."""
+    crop = config.cell + config.shift
+    sampler = CropSampler(sets, crop, config.seed, config.weights)
+    share = ranks.share(config.batch)
+
+    def draw(step: int) -> torch.Tensor:
         pixels = torch.from_numpy(sampler.batch(step, config.batch)[0]).permute(0, 3, 1, 2)
         random = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        views = torch.cat([view(pixels, config, random), view(pixels, config, random)])
-        views = views.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            first, second = net(views).float().chunk(2)
-        return vicreg(first, second, config)
+        views = [view(pixels, config, random)[share], view(pixels, config, random)[share]]
+        return torch.cat(views)
 
-    yield from run.steps(loss, "train encoder")
-    run.use_average()
-    Encoder(net.eval(), config.network, config.dim, config.cell).save(Path(config.run) / "encoder")
+    ahead = Ahead(draw, ranks.device.type != "cpu")
+
+    def loss(step: int) -> tuple[torch.Tensor, Mapping[str, float]]:
+        views = ahead(step).to(ranks.device).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(ranks.device.type, torch.bfloat16, enabled=config.bf16):
+            first, second = net(views).float().chunk(2)
+        return vicreg(ranks.gather(first), ranks.gather(second), config)
+
+    return loss
 
 
 def view(pixels: torch.Tensor, config: EncoderConfig, random: torch.Generator) -> torch.Tensor:

@@ -12,6 +12,8 @@ from geodiff.errors import DataError
 from geodiff.jobs.config import PriorConfig
 from geodiff.jobs.dataset import open_sets
 from geodiff.jobs.latents import embed_cells
+from geodiff.models.bundle import choose_device
+from geodiff.models.casting import cast
 from geodiff.models.encoder import Encoder
 from geodiff.models.prior import AtlasPrior
 from geodiff.steps import Step
@@ -20,6 +22,7 @@ from geodiff.steps import Step
 def train_prior(config: PriorConfig) -> Iterator[Step]:
     """Build the atlas, yielding progress; the finished part lies in ``<run>/prior``."""
     encoder = Encoder.load(Path(config.encoder))
+    cast(encoder.net, device=choose_device(config.device))
     sets = open_sets(config.datasets, encoder.cell)
     rng = np.random.default_rng(config.seed)
     pool = [(s, row) for s in sets for row in s.split("train")]

@@ -133,11 +133,13 @@ def open_hub(name: str, weights: str | None, device: torch.device) -> TimmSpace:
     ensure_torchvision()
     import timm
 
-    source = {} if weights is None else {"pretrained_cfg_overlay": {"file": weights}}
+    settings: dict[str, Any] = dict(hub.settings)
+    if weights is not None:
+        settings["pretrained_cfg_overlay"] = {"file": weights}
     try:
         if weights is not None and not Path(weights).is_file():
             raise FileNotFoundError("there is no such file")
-        net = timm.create_model(hub.network, pretrained=True, **source, **hub.settings)
+        net = timm.create_model(hub.network, pretrained=True, **settings)
     except Exception as error:  # hub clients raise what they like
         reason = " ".join(str(error).split())[:200]
         raise ModelError(

@@ -14,6 +14,7 @@ import geodiff
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.source import quiet
 from geodiff.models.bundle import SHIPPED
+from geodiff.models.encoder import CellNetwork, Encoder
 from tests.cli.conftest import Invoke, failed
 
 
@@ -125,6 +126,8 @@ def dataset(invoke: Invoke, tmp_path: Path) -> Path:
     assert result.exit_code == 0, result.output
     assert result.stdout == (
         "set: 12 patches for training, 0 for validation, 32 px, 0.6 m per pixel\n"
+        "1 places; left out: nothing\n"
+        "a sample is in set/contact.png\n"
     )
     return tmp_path / "set"
 
@@ -133,12 +136,18 @@ def test_prepare_as_json(invoke: Invoke, dataset: Path) -> None:
     result = invoke("prepare rasters --patch 64 --val-fraction 0 --out set2 --json")
     facts = json.loads(result.stdout)
     assert (facts["path"], facts["train"], facts["val"]) == ("set2", 2, 0)
+    assert (facts["places"], facts["skipped"], facts["labels"]) == (1, {}, {})
+    assert Path(facts["contact"]).is_file()
     assert facts["gsd"] == pytest.approx(0.6)
 
 
 def test_prepare_refuses(invoke: Invoke) -> None:
     assert "no raster found in nothing" in failed(invoke("prepare", "nothing", "-o", "set"), 1)
     assert "patch 8 must be" in failed(invoke("prepare", "x", "-o", "set", "--patch", "8"), 2)
+    assert "give either rasters to cut or a STAC" in failed(invoke("prepare", "-o", "set"), 2)
+    box = ["--bbox", "1", "2", "3", "4"]
+    assert "--bbox needs --stac" in failed(invoke("prepare", "x", "-o", "set", *box), 2)
+    assert not Path("set").exists()
 
 
 def test_train_runs_a_configuration_with_overrides(invoke: Invoke, dataset: Path) -> None:
@@ -160,10 +169,28 @@ def test_train_runs_a_configuration_with_overrides(invoke: Invoke, dataset: Path
     assert not Path("elsewhere").exists()
 
 
+def test_only_the_first_rank_speaks(
+    invoke: Invoke, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("prior.toml").write_text('datasets = ["set"]\nrun = "p"\nencoder = "e/encoder"\n')
+    encoder = Encoder(CellNetwork("test_resnet", 8, 16), "test_resnet", 8, 16)
+    encoder.save(Path("e/encoder"))
+    said = {}
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        result = invoke("train prior prior.toml --blocks 8 --device cpu --progress json --json")
+        assert result.exit_code == 0, result.output
+        said[rank] = result.output
+    assert '"part": "prior"' in said["0"]
+    assert said["1"] == ""
+
+
 def test_train_refuses(invoke: Invoke) -> None:
     assert "cannot read the configuration" in failed(invoke("train", "codec", "no.toml"), 2)
     Path("a.toml").write_text('datasets = ["no"]\nrun = "r"\nstep = 3\n')
     assert "unknown key step; known keys are" in failed(invoke("train", "codec", "a.toml"), 2)
+    Path("a.toml").write_text('datasets = ["no"]\nrun = "r"\ndevice = "tpu"\n')
+    assert "device 'tpu' is unknown" in failed(invoke("train", "codec", "a.toml"), 2)
     Path("a.toml").write_text('datasets = ["no"]\nrun = "r"\n')
     assert "geodiff prepare" in failed(invoke("train", "codec", "a.toml"), 1)
 

@@ -139,7 +139,7 @@ def test_logs_are_shown_only_if_asked_for(spawn: Spawn, made: list[str]) -> None
         assert len(stdout.splitlines()) == 1
         told.append([line for line in stderr.splitlines() if " geodiff" in line])
     assert told[0] == []
-    words = ("model: ", "grid: 79 x 76 px", "COG: a.tif", "paint took", "decode took")
+    words = ("model: ", "grid: 79 x 76", "COG: ", "a.tif is in place", "paint took", "decode took")
     assert all(any(word in line for line in told[1]) for word in words), told[1]
     assert all(line.startswith("INFO ") for line in told[1])
     assert any(line.startswith("DEBUG ") for line in told[2])

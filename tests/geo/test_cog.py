@@ -16,10 +16,11 @@ from odc.geo.geobox import GeoBox
 from rio_cogeo.cogeo import cog_validate
 
 from geodiff.errors import OutputError, UsageError
-from geodiff.geo.cog import PROFILES, check_options, check_output, finish
+from geodiff.geo.cog import PROFILES, check_options, finish
 from geodiff.geo.grid import PixelGrid
 from geodiff.geo.mosaic import WorkingRaster
 from geodiff.geo.provenance import Provenance
+from geodiff.geo.target import check_output
 
 
 def working(
@@ -162,7 +163,7 @@ def test_a_log_line_tells_size_and_overviews(
     with rasterio.open(out) as dataset:
         levels = len(dataset.overviews(1))
     size = out.stat().st_size / 1e6
-    assert line == f"COG: {out} of {size:.2f} MB with {levels} overviews is valid and in place"
+    assert line == f"COG: {size:.2f} MB, {levels} overviews, valid"
 
 
 def test_creation_options_override_the_profile(tmp_path: Path) -> None:

@@ -254,3 +254,13 @@ def test_real_naip_transforms_are_kept(imagery: Path) -> None:
         with rasterio.open(path) as dataset:
             assert tuple(grid.geobox.affine) == tuple(dataset.transform)
         assert grid.gsd == pytest.approx(0.6, rel=1e-9)
+
+
+@pytest.mark.parametrize("south", [89.99, 90.5])
+def test_a_grid_at_or_beyond_a_pole_has_a_finite_size_of_pixels(south: float) -> None:
+    res = 1e-5
+    near = box_grid((10.0, 89.97, 10.001, 89.971), crs="EPSG:4326", res=res)
+    rows = round(-south / res)
+    there = near.crop(Window(rows - 100, near.col, 100, 100))
+    assert there.gsd is not None
+    assert 0 < there.gsd < 2

@@ -17,7 +17,6 @@ from geodiff.errors import OutputError
 from geodiff.geo.cog import finish
 from geodiff.geo.grid import PixelGrid
 from geodiff.geo.mosaic import WorkingRaster
-from geodiff.geo.provenance import Provenance
 from geodiff.geo.writing import histogram, statistics
 from geodiff.window import Window
 
@@ -189,60 +188,6 @@ def test_a_missing_directory_is_an_output_error(tmp_path: Path) -> None:
         WorkingRaster(tmp_path / "nowhere" / "out.tif", grid_of(5, 5)),
     ):
         pass
-
-
-def test_an_interrupted_raster_resumes_to_the_same_file(
-    tmp_path: Path, provenance: Provenance
-) -> None:
-    grid, pixels = grid_of(700, 600), noise(3, 700, 600)
-    windows = list(grid.window.tiles(256))
-    half = len(windows) // 2
-
-    def open_again(name: str) -> WorkingRaster:
-        out = tmp_path / f"{name}.tif"
-        return WorkingRaster(out, grid, provenance=provenance, token="job", resume=True)
-
-    with open_again("straight") as straight:
-        paint(straight, pixels, windows)
-
-    def interrupted() -> None:
-        with open_again("resumed") as first:
-            paint(first, pixels, windows[:half])
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    with open_again("resumed") as second:
-        paint(second, pixels, windows[half:])
-    for name, raster in (("straight", straight), ("resumed", second)):
-        finish(raster.path, tmp_path / f"{name}.tif")
-    one, other = ((tmp_path / f"{name}.tif").read_bytes() for name in ("straight", "resumed"))
-    assert one == other
-
-
-def test_synced_pixels_are_on_the_disk(tmp_path: Path) -> None:
-    with WorkingRaster(tmp_path / "out.tif", grid_of(30, 30)) as raster:
-        raster.write(raster.grid.window, noise(3, 30, 30))
-        raster.sync()
-        with rasterio.open(raster.path) as dataset:
-            np.testing.assert_array_equal(dataset.read(), noise(3, 30, 30))
-
-
-def test_resuming_another_mosaic_is_refused_and_keeps_its_file(tmp_path: Path) -> None:
-    out = tmp_path / "out.tif"
-    with WorkingRaster(out, grid_of(10, 10), token="job", resume=True) as raster:
-        pass
-    with (
-        pytest.raises(OutputError, match="of another mosaic"),
-        WorkingRaster(out, grid_of(10, 12), token="job", resume=True),
-    ):
-        pass
-    assert raster.path.exists()
-
-
-def test_resume_needs_a_token(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="token"):
-        WorkingRaster(tmp_path / "out.tif", grid_of(10, 10), resume=True)
 
 
 def test_statistics_are_numpys() -> None:

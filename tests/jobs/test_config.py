@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from geodiff.errors import UsageError
 from geodiff.jobs.config import (
@@ -17,6 +18,8 @@ from geodiff.jobs.config import (
     RunConfig,
     load_config,
 )
+from geodiff.models.codec import new_autoencoder
+from geodiff.models.denoiser import FieldUNet
 
 LEAST = 'datasets = ["a", "b"]\nrun = "r"\n'
 
@@ -148,3 +151,36 @@ def test_values_that_make_no_sense_for_one_kind(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         kind(**{"datasets": ("a",), "run": "r"} | changes)
+
+
+KINDS = {
+    "codec": CodecConfig, "encoder": EncoderConfig, "denoiser": DenoiserConfig,
+    "prior": PriorConfig,
+}  # fmt: skip
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*/*.toml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_configurations_that_come_along_are_valid(path: Path) -> None:
+    load_config(KINDS[path.stem], path)
+
+
+def test_base_is_of_the_size_that_it_says() -> None:
+    base = Path(__file__).parents[2] / "configs" / "naip-base"
+    denoiser = load_config(DenoiserConfig, base / "denoiser.toml")
+    codec = load_config(CodecConfig, base / "codec.toml")
+    encoder = load_config(EncoderConfig, base / "encoder.toml")
+    with torch.device("meta"):
+        nets = {
+            "denoiser": FieldUNet(
+                codec.channels, encoder.dim, denoiser.widths, denoiser.layers,
+                denoiser.field_channels,
+            ),
+            "codec": new_autoencoder(
+                codec.channels, codec.widths, codec.encoder_layers, codec.decoder_layers
+            ),
+        }  # fmt: skip
+    for name, net in nets.items():
+        millions = sum(p.numel() for p in net.parameters()) / 1e6
+        told = (base / f"{name}.toml").read_text().split(" M weights")[0].removeprefix("# ")
+        assert f"{millions:.1f}" == told

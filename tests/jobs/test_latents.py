@@ -79,7 +79,7 @@ def test_cells_and_latents_are_those_of_the_turned_pixels(
 
 def test_cache_is_made_once(patches: PatchSet, cache: Path, model: Model) -> None:
     before = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
-    assert len(before) == 1
+    assert len(before) == 2  # latents and cells
     assert list(encode_set(patches, model.codec, model.encoder, TURNS, cache, "key")) == []
     assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before
 
@@ -92,7 +92,7 @@ def test_cache_of_other_pixels_networks_or_turns_is_another(
     for one, turns, key in ((few, 1, "a"), (few, 1, "b"), (few, 2, "a"), (changed, 1, "a")):
         steps = list(encode_set(one, model.codec, model.encoder, turns, tmp_path, key))
         assert steps[-1].done == steps[-1].total == 2
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 4 * 2
 
 
 @pytest.mark.parametrize("shape", [(1, 64, 48, 3), (1, 72, 72, 3)])
@@ -121,3 +121,25 @@ def test_crop_fields_are_the_fields_of_the_grids(shape: tuple[int, int]) -> None
         grid = EmbeddingGrid(cells[sample], np.ones(shape, np.bool_), box, 16, 0.6, "none")
         wanted = grid.field(rows[sample], cols[sample])
         np.testing.assert_allclose(fields[sample], wanted, atol=1e-6)
+
+
+def test_a_cache_of_an_earlier_version_is_read(
+    patches: PatchSet, encoded: LatentSet, cache: Path, model: Model, tmp_path: Path
+) -> None:
+    (new,) = cache.glob("*.latents.npy")
+    name = new.name.removesuffix(".latents.npy") + ".npz"
+    np.savez(tmp_path / name, latents=encoded.latents, cells=encoded.cells)
+    assert list(encode_set(patches, model.codec, model.encoder, TURNS, tmp_path, "key")) == []
+    again = open_set(patches, TURNS, tmp_path, "key")
+    assert np.array_equal(again.latents, encoded.latents)
+    assert np.array_equal(again.cells, encoded.cells)
+
+
+def test_a_killed_encoding_is_done_again(
+    patches: PatchSet, encoded: LatentSet, model: Model, tmp_path: Path
+) -> None:
+    next(encode_set(patches, model.codec, model.encoder, TURNS, tmp_path, "key"))
+    list(encode_set(patches, model.codec, model.encoder, TURNS, tmp_path, "key"))
+    again = open_set(patches, TURNS, tmp_path, "key")
+    assert np.array_equal(again.latents, encoded.latents)
+    assert all(".tmp" not in path.name for path in tmp_path.iterdir())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from geodiff.errors import DataError, GeodiffError
+from geodiff.errors import DataError, GeodiffError, OutputError
+from geodiff.jobs.ahead import Ahead
 from geodiff.jobs.config import RunConfig
 from geodiff.jobs.run import Loss, Run, learning_rate
 from geodiff.models.casting import cast
+from geodiff.steps import Step
+from tests.jobs.test_checkpoint import room_for
 
 
 def config(folder: Path, **changes: Any) -> RunConfig:
@@ -133,7 +136,7 @@ def test_half_written_checkpoint_never_replaces_a_good_one(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("geodiff.jobs.run.save_file", killed)
+        patch.setattr("geodiff.jobs.checkpoint.save_file", killed)
         with pytest.raises(KeyboardInterrupt):
             trained(config(tmp_path))
     assert (tmp_path / "state.safetensors").read_bytes() == good
@@ -222,3 +225,53 @@ def test_learning_rate_at_the_edges() -> None:
     assert {learning_rate(flat, step) for step in range(11)} == {1.0}
     falling = RunConfig(("a",), "r", steps=10, learning_rate=1.0, warmup=0, decay=1.0)
     assert learning_rate(falling, 5) == pytest.approx(0.5)
+
+
+def test_checkpoint_of_another_configuration_is_refused_with_the_keys(tmp_path: Path) -> None:
+    trained(config(tmp_path), stop=5)
+    with pytest.raises(DataError, match=r"weight_decay was 0\.01, is 0\.2.*--run"):
+        trained(config(tmp_path, weight_decay=0.2))
+    assert trained(config(tmp_path, steps=9, learning_rate=1e-3)).step == 9
+
+
+def test_figures_are_in_a_table_without_any_display(tmp_path: Path) -> None:
+    trained(config(tmp_path, log_every=2), stop=6)
+    trained(config(tmp_path, log_every=2))
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert lines[0] == "step,stage,loss,norm,seen,per_s"
+    assert [line.split(",")[0] for line in lines[1:]] == ["2", "4", "6", "8"]
+
+
+def test_what_comes_after_a_step_is_told_and_recorded(tmp_path: Path) -> None:
+    net = network()
+    run = Run(net, config(tmp_path, log_every=8))
+
+    def after(step: int) -> Iterator[Step]:
+        if run.due(3):
+            yield Step("check", step, 8, {"good": step / 2})
+
+    told = [(s.stage, s.done) for s in run.steps(task(net, 3), "train", after)]
+    assert told == [("check", 3), ("check", 6), ("train", 8), ("check", 8)]
+    assert "3,check,1.5" in (tmp_path / "metrics.csv").read_text().replace(",,", ",")
+
+
+def test_full_disk_stops_in_one_line_and_goes_on_later(tmp_path: Path) -> None:
+    trained(config(tmp_path), stop=5)
+    with room_for(2_000), pytest.raises(OutputError, match=r"cannot write .*state"):
+        trained(config(tmp_path))
+    assert_same(trained(config(tmp_path)), trained(config(tmp_path / "whole")))
+
+
+def test_batches_drawn_ahead_are_the_same() -> None:
+    drawn: list[int] = []
+
+    def draw(step: int) -> int:
+        drawn.append(step)
+        return step * step
+
+    ahead = Ahead(draw, True)
+    assert [ahead(step) for step in (4, 5, 6, 2, 3)] == [16, 25, 36, 4, 9]
+    plain = Ahead(draw, False)
+    drawn.clear()
+    assert plain(7) == 49
+    assert drawn == [7]

@@ -11,17 +11,19 @@ import pytest
 import torch
 
 from geodiff.errors import DataError, ModelError, UsageError
+from geodiff.jobs.batches import crop_size
 from geodiff.jobs.config import CodecConfig, DenoiserConfig, EncoderConfig, PriorConfig
 from geodiff.jobs.dataset import PatchSet
 from geodiff.jobs.train_codec import load_codec, train_codec
-from geodiff.jobs.train_denoiser import crop_size, train_denoiser
+from geodiff.jobs.train_denoiser import train_denoiser
 from geodiff.jobs.train_encoder import train_encoder, view
 from geodiff.jobs.train_prior import train_prior
 from geodiff.models.denoiser import Denoiser, FieldUNet
 from geodiff.models.encoder import Encoder
+from geodiff.models.parts import WEIGHTS
 from geodiff.models.prior import AtlasPrior
 from geodiff.steps import Step
-from tests.jobs.rasters import make_dataset
+from tests.jobs.rasters import make_dataset, read_raster
 
 STEPS = 30
 COMMON: dict[str, Any] = {
@@ -196,3 +198,28 @@ def test_prior_of_patches_of_two_sizes_is_refused(
     )
     with pytest.raises(DataError, match="different numbers of cells"):
         list(train_prior(config))
+
+
+def test_samples_are_painted_on_the_way(trained: Trained) -> None:
+    sheets = {"codec": 2, "denoiser": 3}  # rows: originals, reconstructions, paintings
+    for part, rows in sheets.items():
+        (path,) = (trained.folder / part / "samples").iterdir()
+        assert path.name == f"{part}-{STEPS:07d}.png"
+        image = read_raster(path)
+        assert image.shape == (3, rows * 66 - 2, 8 * 66 - 2)
+        first, second = image[:, :64, :64].astype(int), image[:, 66:130, :64].astype(int)
+        assert 0 < np.abs(first - second).mean() < 60  # a reconstruction resembles
+
+
+def test_samples_do_not_change_what_is_learnt(trained: Trained, tmp_path: Path) -> None:
+    weights = []
+    for name, every in (("with", 1), ("without", 0)):
+        config = replace(
+            trained.denoiser, run=str(tmp_path / name), steps=3, sample_every=every, samples=2,
+            dropout=0.2,
+        )  # fmt: skip
+        list(train_denoiser(config))
+        weights.append((tmp_path / name / "denoiser" / WEIGHTS).read_bytes())
+    assert weights[0] == weights[1]
+    assert len(list((tmp_path / "with" / "samples").iterdir())) == 3
+    assert not (tmp_path / "without" / "samples").exists()

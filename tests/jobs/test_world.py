@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +22,9 @@ import rasterio
 from distributed import LocalCluster
 from numpy.typing import NDArray
 
-from geodiff.errors import GeodiffError, UsageError
+from geodiff.errors import DataError, GeodiffError, UsageError
 from geodiff.geo.grid import raster_grid
-from geodiff.geo.journal import unfinished
+from geodiff.geo.journal import folder_of, unfinished
 from geodiff.jobs import synthesize as job
 from geodiff.jobs.charts import Chart, charts, layout_of
 from geodiff.jobs.guides import PriorGuide
@@ -28,6 +32,7 @@ from geodiff.jobs.modes import Sampling
 from geodiff.jobs.painting import Painter
 from geodiff.jobs.plan import Plan
 from geodiff.jobs.request import SynthesizeRequest
+from geodiff.jobs.room import LEAST_SQUEEZED, check_room
 from geodiff.jobs.synthesize import plan, synthesize
 from geodiff.models.bundle import Model
 from geodiff.window import Window
@@ -209,19 +214,22 @@ def test_restart_begins_anew(folder: Path, tmp_path: Path, whole: bytes) -> None
 KILLED = """
 import json, os, sys
 from geodiff.jobs.request import SynthesizeRequest
+from geodiff.jobs.room import LEAST_SQUEEZED, check_room
 from geodiff.jobs.synthesize import steps
 import geodiff.jobs.painting, geodiff.geo.cog, rasterio, diffusers, timm
 out, model, settings = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 settings["bbox"] = tuple(settings["bbox"])
-while sys.stdin.readline():  # one attempt a line, each in a process of its own
+for line in sys.stdin:  # one attempt a line, each in a process of its own
     child = os.fork()
     if child == 0:
         for step in steps(SynthesizeRequest(out, model, **settings)):
-            pass
+            if step.stage == "write" and step.done == 0:
+                print("publishing", flush=True)
         print("finished", flush=True)
         os._exit(0)
     print(child, flush=True)
     os.waitpid(child, 0)
+    print("gone", flush=True)
 """
 
 
@@ -229,43 +237,59 @@ while sys.stdin.readline():  # one attempt a line, each in a process of its own
 def test_kill_9_at_any_moment_and_the_same_command_ends_with_the_same_bytes(
     folder: Path, tmp_path: Path, whole: bytes
 ) -> None:
-    import json
-    import time
-
     out, chance = tmp_path / "out.tif", random.Random(4)
-    line = [sys.executable, "-c", KILLED, str(out), str(folder), json.dumps(SETTINGS)]
+    settings = SETTINGS | {"preview": str(tmp_path / "look.png")}
+    line = [sys.executable, "-c", KILLED, str(out), str(folder), json.dumps(settings)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(line, **pipes) as parent:
-        assert parent.stdin
-        assert parent.stdout
-        kills, progress = 0, []
-        while kills < 12:
+
+        def attempt(kill_after: float | None, stage: str = "") -> list[str]:
+            """What one run says until it ends; it is killed some time after ``stage``."""
+            assert parent.stdin
+            assert parent.stdout
             print(file=parent.stdin, flush=True)
-            child = int(parent.stdout.readline())
-            time.sleep(chance.uniform(0.02, 1.2))
-            os.kill(child, signal.SIGKILL)
-            kills += 1
-            found = unfinished(out)
-            progress.append(0 if found is None else found[0])
-            if out.exists():
-                assert out.read_bytes() == whole  # never half a file under the output's name
-                break
-        print(file=parent.stdin, flush=True)
-        int(parent.stdout.readline())
-        finished = parent.stdout.readline()
+            said, child = [], int(parent.stdout.readline())
+            if stage:
+                said.append(parent.stdout.readline().strip())
+            if kill_after is not None:
+                time.sleep(kill_after)
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            while (said or [""])[-1] != "gone":
+                said.append(parent.stdout.readline().strip())
+            return said
+
+        kills, late = 0, 0
+        while kills < 10:  # anywhere
+            if "finished" in attempt(chance.uniform(0.02, 0.9)):
+                begin_anew(tmp_path)
+            else:
+                kills += 1
+            assert not out.exists() or out.read_bytes() == whole  # never half a file
+        while late < 5:  # while the mosaic is put into place
+            if "finished" in attempt(chance.uniform(0.0, 0.3), "publishing"):
+                begin_anew(tmp_path)
+            late += 1
+            assert not out.exists() or out.read_bytes() == whole
+        assert "finished" in attempt(None)
+        assert parent.stdin
         parent.stdin.close()
-    if kills == 12:
-        assert finished == "finished\n"
-    assert progress == sorted(progress) or out.exists()
     assert out.read_bytes() == whole
+    assert {path.name for path in tmp_path.iterdir()} == {"out.tif", "out.json", "look.png"}
 
 
+def begin_anew(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+@pytest.mark.parametrize("count", [1, 2])
 def test_processes_give_the_same_file_though_one_is_killed(
-    folder: Path, tmp_path: Path, whole: bytes
+    folder: Path, tmp_path: Path, whole: bytes, count: int
 ) -> None:
     out = tmp_path / "out.tif"
     options: dict[str, Any] = {"dashboard_address": None, "memory_limit": 0}
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **options) as cluster:
+    with LocalCluster(n_workers=count, threads_per_worker=1, processes=True, **options) as cluster:
         settings = SETTINGS | {"scheduler": cluster.scheduler_address}
         killed = False
         for step in job.steps(SynthesizeRequest(str(out), str(folder), **settings)):
@@ -290,3 +314,24 @@ def test_a_scheduler_that_is_not_there_is_one_line(folder: Path, tmp_path: Path)
     with pytest.raises(GeodiffError, match="no Dask scheduler answers at tcp://127"):
         synthesize(tmp_path / "out.tif", model=str(folder), **settings)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_charts_reach_as_far_as_the_noise(folder: Path) -> None:
+    far = (13_000_000.0, 4_000_000.0, 13_000_000.1, 4_000_000.1)
+    settings = SETTINGS | {"bbox": far, "bbox_crs": "EPSG:3857", "crs": "EPSG:3857", "res": 0.0005}
+    with pytest.raises(UsageError, match=r"from the origin of its CRS.*give a larger --res"):
+        plan(SynthesizeRequest("x.tif", str(folder), **settings))
+
+
+def test_what_is_painted_already_needs_no_room(folder: Path, tmp_path: Path) -> None:
+    request = SynthesizeRequest(str(tmp_path / "out.tif"), str(folder), **SETTINGS)
+    planned = plan(request)
+    free = shutil.disk_usage(tmp_path).free / 1e6
+    full = replace(planned, disk_mb=(free + 5) / LEAST_SQUEEZED)
+    with pytest.raises(DataError, match="GB of disk"):
+        check_room(full, request.out)
+    parts = folder_of(tmp_path / "out.tif")
+    parts.mkdir()
+    with (parts / "0,0.tif").open("wb") as file:
+        file.truncate(50_000_000)  # sparse: it takes no room itself
+    check_room(full, request.out)

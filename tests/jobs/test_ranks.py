@@ -88,7 +88,7 @@ def two_ranks(*arguments: str) -> None:
     ]  # fmt: skip
     try:
         for process in started:
-            _, said = process.communicate(timeout=240)
+            _, said = process.communicate(timeout=600)
             assert process.returncode == 0, said
     finally:
         for process in started:

@@ -42,7 +42,7 @@ class Plan:
     evaluations: int  # network evaluations of one window
     seconds: float  # estimated from one timed network call
     memory_mb: float  # estimated peak
-    disk_mb: float  # working file, uncompressed upper bound
+    disk_mb: float  # chart files and COG, uncompressed
     model: str
     notes: tuple[str, ...]
     factor: int = 8  # pixels a latent

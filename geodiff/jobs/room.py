@@ -11,7 +11,7 @@ from geodiff.geo.journal import folder_of
 from geodiff.jobs.plan import Plan
 
 LEAST_SQUEEZED = 0.3
-"""Share of its uncompressed size that a mosaic surely takes; README's takes 0.77, with overviews."""
+"""Share of its uncompressed size that a mosaic surely takes; README's takes 0.77."""
 
 
 def check_room(plan: Plan, out: str) -> None:

@@ -3,7 +3,7 @@
 Run: python benchmarks/augmentation.py datasets/ucm30 --few 5 10 20 50 --seeds 5 --out results
 
 DATASET is what `geodiff prepare` wrote, with labels. For each number of images a class and each
-seed, that many patches of the split train are real; their variations (geodiff.jobs.variations: same
+seed, that many patches of the split train are real; their variations (same
 embeddings and other seeds, and interpolations inside the class) are synthetic, made from no other
 image. Three classifiers of one kind (timm's EfficientNet-Lite0 with its published weights, all of
 it trained on) see real patches, real and synthetic ones in equal parts of every batch, or synthetic
@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 from sheet import table
 from torch import nn
 
-from geodiff.jobs.dataset import orient
-from geodiff.jobs.labelled import Labelled, find_images
-from geodiff.jobs.sampling import Sampling
-from geodiff.jobs.variations import recipes
-from geodiff.jobs.variations_paint import paint
+from geodiff.jobs.datasets.dataset import orient
+from geodiff.jobs.mosaic.sampling import Sampling
+from geodiff.jobs.variations.labelled import Labelled, find_images
+from geodiff.jobs.variations.paint import paint
+from geodiff.jobs.variations.recipes import recipes
 from geodiff.models.bundle import Model
 from geodiff.models.features import weights_path
 from geodiff.models.torchvision_shim import ensure_torchvision

@@ -11,7 +11,7 @@ compare samplers of one model and are no FID.
   tiling costs (or brings, below 1).
 - ``kernel``: kernel distance (KID's formula) over crops of 2 x 2 cells, flattened: unbiased, and it
   sees how neighbouring cells go together.
-- ``seam``: see geodiff.jobs.seams; lines at latent borders, more than half a cell from joints.
+- ``seam``: geodiff.jobs.measures.seams; lines at latent borders, over half a cell from joints.
   ``peak`` folds at each stride of the mode, ``chance`` and ``limit`` are those of random order,
   ``last`` is the ratio across the borders of the last step's windows, which no step can repair, and
   ``real`` the peak of real pixels at the same period.
@@ -30,9 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scenes import Floats, Image, Scene, cells, crops, tiles
 
-from geodiff.jobs import metrics
-from geodiff.jobs.modes import Sampling, unbound
-from geodiff.jobs.seams import Lines, PhasePeak, lines_of, phase_peak, seam_ratio
+from geodiff.jobs.measures import metrics
+from geodiff.jobs.measures.seams import Lines, PhasePeak, lines_of, phase_peak, seam_ratio
+from geodiff.jobs.mosaic.modes import Sampling, unbound
 from geodiff.models.bundle import Model
 
 LARGE = 4096

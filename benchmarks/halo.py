@@ -39,12 +39,12 @@ from sheet import curves, table
 
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid
-from geodiff.jobs.dataset import PatchSet
-from geodiff.jobs.decoding import decode
+from geodiff.jobs.datasets.dataset import PatchSet
 from geodiff.jobs.imagine import imagine
-from geodiff.jobs.modes import Sampling
-from geodiff.jobs.sampling import conditions, denoise
-from geodiff.jobs.seams import lines_of, seam_ratio
+from geodiff.jobs.measures.seams import lines_of, seam_ratio
+from geodiff.jobs.mosaic.decoding import decode
+from geodiff.jobs.mosaic.modes import Sampling
+from geodiff.jobs.mosaic.sampling import conditions, denoise
 from geodiff.models.bundle import Model
 from geodiff.window import Window
 

@@ -3,13 +3,13 @@
 Run: python benchmarks/modes.py DATASET [--modes paper paper-field quality balanced fast]
      python benchmarks/modes.py --reference SCENE.tif --megapixels 4 --out results
 
-A mode is MODE[:field=value]..., fields those of geodiff.jobs.modes.Sampling in JSON:
+A mode is MODE[:field=value]..., fields those of geodiff.jobs.mosaic.modes.Sampling in JSON:
 `balanced:steps=10:guided=[0.1,3]:stride=20`. `paper-field` is the paper's sampler under our dense
 field (`paper:per_window=false`), which tells the sampler from the conditions: the fair comparison,
 as a model whose cells are smaller than its windows was never trained on one vector a window.
 
 DATASET is what `geodiff prepare` wrote; its val chips are laid out as quilts (see
-geodiff/jobs/quilts.py).
+geodiff/jobs/measures/quilts.py).
 The figures are explained in figures.py. Beside the modes stand the floors: real training chips, as
 many, and the real pixels through the codec alone. Painted pixels are kept in --out, scene by scene,
 so that a stopped run goes on and a mode can be added later; figures are worked out anew. Times are
@@ -36,8 +36,8 @@ from scenes import Image, Scene, alone, by_place, mosaic, quilts, true_scene
 from sheet import side_by_side, table
 
 from geodiff.geo.grid import PixelGrid
-from geodiff.jobs.dataset import PatchSet
-from geodiff.jobs.modes import Sampling
+from geodiff.jobs.datasets.dataset import PatchSet
+from geodiff.jobs.mosaic.modes import Sampling
 from geodiff.models.bundle import Model
 from geodiff.steps import drain
 

@@ -1,4 +1,4 @@
-"""Features of scenes for the comparison of modes; the scenes themselves are geodiff.jobs.quilts."""
+"""Features of scenes for comparing modes; the scenes are those of geodiff.jobs.measures.quilts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geodiff.jobs.latents import embed_cells
-from geodiff.jobs.quilts import Image, Scene, alone, by_place, mosaic, quilts, tiles, true_scene
+from geodiff.jobs.measures.quilts import (
+    Image,
+    Scene,
+    alone,
+    by_place,
+    mosaic,
+    quilts,
+    tiles,
+    true_scene,
+)
+from geodiff.jobs.training.latents import embed_cells
 from geodiff.models.bundle import Model
 
 __all__ = [

@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from geodiff.jobs.mosaic.sampling import Sampling
 from geodiff.jobs.plan import seconds_per_window
-from geodiff.jobs.sampling import Sampling
 from geodiff.models.bundle import Model
 
 

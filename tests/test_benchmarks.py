@@ -15,9 +15,9 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geodiff.geo.grid import PixelGrid
-from geodiff.jobs.dataset import PatchSet
-from geodiff.jobs.labelled import Labelled
+from geodiff.jobs.datasets.dataset import PatchSet
 from geodiff.jobs.prepare import PrepareConfig, prepare
+from geodiff.jobs.variations.labelled import Labelled
 from geodiff.models.bundle import Model
 from tests.jobs.rasters import make_dataset, texture, write_raster
 from tests.tiny import tiny_model

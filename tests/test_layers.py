@@ -44,8 +44,8 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
 
 # package -> the only modules that may import it
 HOMES = {
-    "dask": {"geodiff.jobs.cluster"},
-    "distributed": {"geodiff.jobs.cluster"},
+    "dask": {"geodiff.jobs.mosaic.cluster"},
+    "distributed": {"geodiff.jobs.mosaic.cluster"},
     "diffusers": {"geodiff.models.codec", "geodiff.models.denoiser"},
     "pystac": {"geodiff.geo.search", "geodiff.geo.stac"},
     "pystac_client": {"geodiff.geo.search"},

@@ -73,10 +73,10 @@ def evaluate(
     ctx.meta[STOPPED] = "nothing was written"
     with Progress(ctx, progress) as shown:
         shown.loading()
-        from geodiff.jobs import tabulate
         from geodiff.jobs.evaluate import EvaluateRequest
         from geodiff.jobs.evaluate import evaluate as job
-        from geodiff.jobs.report import check_report, write_report
+        from geodiff.jobs.measures import tabulate
+        from geodiff.jobs.measures.report import check_report, write_report
 
         request = EvaluateRequest(**fields)
         if report is not None:

@@ -118,7 +118,7 @@ def synthesize(
     neither is given. The same request gives the same pixels.
     """
     request = SynthesizeRequest(**fields, command=command_line(ctx))
-    from geodiff.jobs.check import check_request
+    from geodiff.jobs.mosaic.check import check_request
 
     check_request(request)  # before torch is imported: a typo is answered at once
     if dry_run:
@@ -145,7 +145,7 @@ def synthesize(
 
 def told_unfinished(out: str) -> str:
     """What a stopped run leaves behind, for the user who stopped it."""
-    from geodiff.jobs.check import unfinished
+    from geodiff.jobs.mosaic.check import unfinished
 
     found = unfinished(out)
     if found is None:

@@ -65,8 +65,9 @@ def part_command(part: str, purpose: str) -> click.Command:
     def command(
         ctx: click.Context, /, config: str, as_json: bool, progress: str, **overrides: Any
     ) -> None:
-        kind = getattr(import_module("geodiff.jobs.config"), f"{part.title()}Config")
-        settings = import_module("geodiff.jobs.config").load_config(kind, config, **overrides)
+        configs = import_module("geodiff.jobs.training.config")
+        kind = getattr(configs, f"{part.title()}Config")
+        settings = configs.load_config(kind, config, **overrides)
         ctx.meta[STOPPED] = f"the same command goes on from the checkpoint in {settings.run}"
         follower = os.environ.get("RANK", "0") != "0"  # torchrun: one process tells what happens
         if follower:

@@ -17,12 +17,12 @@ from geodiff.diffusion.noise import NOISE_VERSION
 from geodiff.errors import DataError, OutputError, UsageError
 from geodiff.geo.grid import PixelGrid
 from geodiff.geo.provenance import Provenance, source_name
-from geodiff.jobs import values
-from geodiff.jobs.labelled import LABELS, Labelled, find_images
-from geodiff.jobs.sampling import Sampling
-from geodiff.jobs.variations import Recipe, recipes, rows
-from geodiff.jobs.variations_files import is_inside, put, write, write_table
-from geodiff.jobs.variations_paint import paint
+from geodiff.jobs.mosaic import values
+from geodiff.jobs.mosaic.sampling import Sampling
+from geodiff.jobs.variations.files import is_inside, put, write, write_table
+from geodiff.jobs.variations.labelled import LABELS, Labelled, find_images
+from geodiff.jobs.variations.paint import paint
+from geodiff.jobs.variations.recipes import Recipe, recipes, rows
 from geodiff.models.bundle import Model
 from geodiff.steps import Step
 

@@ -19,8 +19,8 @@ from geodiff.geo.placement import raster_placement
 from geodiff.geo.provenance import source_name
 from geodiff.geo.raster import Reference
 from geodiff.geo.target import check_target
-from geodiff.jobs import values as kinds
-from geodiff.jobs.check import ground_sample
+from geodiff.jobs.mosaic import values as kinds
+from geodiff.jobs.mosaic.check import ground_sample
 from geodiff.jobs.request import PLACE, check_box_options
 from geodiff.models.bundle import Model
 from geodiff.steps import Step, drain

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from geodiff.errors import ModelError, UsageError
-from geodiff.jobs import values
-from geodiff.jobs.comparison import Verdict, compare, judge
-from geodiff.jobs.dataset import PatchSet
-from geodiff.jobs.distances import Space, open_space
-from geodiff.jobs.memorisation import Training, embed_training
-from geodiff.jobs.quilts import Scene
-from geodiff.jobs.rows import Measured, Row, measure, pooled
-from geodiff.jobs.sampling import Sampling
-from geodiff.jobs.trials import (
+from geodiff.jobs.datasets.dataset import PatchSet
+from geodiff.jobs.measures.comparison import Verdict, compare, judge
+from geodiff.jobs.measures.distances import Space, open_space
+from geodiff.jobs.measures.memorisation import Training, embed_training
+from geodiff.jobs.measures.quilts import Scene
+from geodiff.jobs.measures.rows import Measured, Row, measure, pooled
+from geodiff.jobs.measures.trials import (
     Trial,
     check_patches,
     chosen_rows,
@@ -23,6 +21,8 @@ from geodiff.jobs.trials import (
     reference_scene,
     scene_trial,
 )
+from geodiff.jobs.mosaic import values
+from geodiff.jobs.mosaic.sampling import Sampling
 from geodiff.models.bundle import Model
 from geodiff.models.features import weights_path
 from geodiff.models.spaces import NAMES

@@ -13,12 +13,12 @@ from geodiff.errors import UsageError
 from geodiff.geo.boxes import parse_crs
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
-from geodiff.jobs.charts import Chart, charts, check_reach, layout_of
-from geodiff.jobs.check import ground_sample
 from geodiff.jobs.embed import reference_grid, snap
+from geodiff.jobs.mosaic.charts import Chart, charts, check_reach, layout_of
+from geodiff.jobs.mosaic.check import ground_sample
+from geodiff.jobs.mosaic.sampling import Sampling
+from geodiff.jobs.mosaic.sources import Source, saved_embeddings
 from geodiff.jobs.request import SynthesizeRequest
-from geodiff.jobs.sampling import Sampling
-from geodiff.jobs.sources import Source, saved_embeddings
 from geodiff.models.bundle import Model
 
 log = logging.getLogger(__name__)

@@ -10,14 +10,14 @@ from pathlib import Path
 from geodiff.errors import DataError, UsageError
 from geodiff.geo.search import remote
 from geodiff.geo.source import quiet
-from geodiff.jobs.collecting import CONTACT, Collected, Summary, check_places
-from geodiff.jobs.collecting import split_of as split_of
-from geodiff.jobs.dataset import write_set
-from geodiff.jobs.parts import FOLDER, Part, Workshop
-from geodiff.jobs.prepare_config import PrepareConfig as PrepareConfig
-from geodiff.jobs.scenes import Source
-from geodiff.jobs.sheets import sheet, write_png
-from geodiff.jobs.sourcing import list_sources
+from geodiff.jobs.datasets.collecting import CONTACT, Collected, Summary, check_places
+from geodiff.jobs.datasets.collecting import split_of as split_of
+from geodiff.jobs.datasets.config import PrepareConfig as PrepareConfig
+from geodiff.jobs.datasets.dataset import write_set
+from geodiff.jobs.datasets.parts import FOLDER, Part, Workshop
+from geodiff.jobs.datasets.scenes import Source
+from geodiff.jobs.datasets.sourcing import list_sources
+from geodiff.jobs.training.sheets import sheet, write_png
 from geodiff.steps import Step
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geodiff.errors import UsageError
-from geodiff.jobs import values
+from geodiff.jobs.mosaic import values
 
 if TYPE_CHECKING:
     from geodiff.geo.embeddings import EmbeddingGrid

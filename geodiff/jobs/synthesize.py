@@ -16,15 +16,15 @@ from geodiff.geo.preview import preview
 from geodiff.geo.provenance import Provenance, software_version
 from geodiff.geo.target import check_output, item_path
 from geodiff.geo.writing import WRITE_ERRORS, write_failure
-from geodiff.jobs.check import check_request
-from geodiff.jobs.cluster import Task, paint_on_cluster
-from geodiff.jobs.guides import Guide, PriorGuide, RasterGuide, SavedGuide
-from geodiff.jobs.painting import Painter, paint_charts
+from geodiff.jobs.mosaic.check import check_request
+from geodiff.jobs.mosaic.cluster import Task, paint_on_cluster
+from geodiff.jobs.mosaic.guides import Guide, PriorGuide, RasterGuide, SavedGuide
+from geodiff.jobs.mosaic.painting import Painter, paint_charts
+from geodiff.jobs.mosaic.room import check_room
+from geodiff.jobs.mosaic.sampling import Sampling
+from geodiff.jobs.mosaic.sources import Source, open_source
 from geodiff.jobs.plan import Plan, make_plan, target_grid
 from geodiff.jobs.request import SynthesizeRequest
-from geodiff.jobs.room import check_room
-from geodiff.jobs.sampling import Sampling
-from geodiff.jobs.sources import Source, open_source
 from geodiff.models.bundle import Model
 from geodiff.steps import Step, drain
 

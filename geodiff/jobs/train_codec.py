@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from geodiff.jobs.ahead import Ahead
-from geodiff.jobs.config import CodecConfig
-from geodiff.jobs.dataset import CropSampler, PatchSet, open_sets
-from geodiff.jobs.ranks import Ranks
-from geodiff.jobs.ranks import start as start_ranks
-from geodiff.jobs.run import After, Loss, Run
-from geodiff.jobs.samples import examples, reconstructions
+from geodiff.jobs.datasets.dataset import CropSampler, PatchSet, open_sets
+from geodiff.jobs.training.ahead import Ahead
+from geodiff.jobs.training.config import CodecConfig
+from geodiff.jobs.training.ranks import Ranks
+from geodiff.jobs.training.ranks import start as start_ranks
+from geodiff.jobs.training.run import After, Loss, Run
+from geodiff.jobs.training.samples import examples, reconstructions
 from geodiff.models.bundle import latent_statistics
 from geodiff.models.casting import cast
 from geodiff.models.codec import Codec, new_autoencoder

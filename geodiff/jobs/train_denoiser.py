@@ -14,16 +14,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from geodiff.diffusion import flow_matching_loss
 from geodiff.errors import ModelError, UsageError
-from geodiff.jobs.ahead import Ahead
-from geodiff.jobs.batches import Batch, crop_size, draw
-from geodiff.jobs.config import DenoiserConfig
-from geodiff.jobs.dataset import PatchSet, open_sets
-from geodiff.jobs.latents import LatentSet, encode_set, open_set
-from geodiff.jobs.ranks import Ranks
-from geodiff.jobs.ranks import start as start_ranks
-from geodiff.jobs.run import After, Loss, Run
-from geodiff.jobs.samples import examples, paintings, unit_of
+from geodiff.jobs.datasets.dataset import PatchSet, open_sets
 from geodiff.jobs.train_codec import load_codec
+from geodiff.jobs.training.ahead import Ahead
+from geodiff.jobs.training.batches import Batch, crop_size, draw
+from geodiff.jobs.training.config import DenoiserConfig
+from geodiff.jobs.training.latents import LatentSet, encode_set, open_set
+from geodiff.jobs.training.ranks import Ranks
+from geodiff.jobs.training.ranks import start as start_ranks
+from geodiff.jobs.training.run import After, Loss, Run
+from geodiff.jobs.training.samples import examples, paintings, unit_of
 from geodiff.models.casting import cast
 from geodiff.models.codec import Codec
 from geodiff.models.denoiser import Denoiser, FieldUNet

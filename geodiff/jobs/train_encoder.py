@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
-from geodiff.jobs.ahead import Ahead
-from geodiff.jobs.config import EncoderConfig
-from geodiff.jobs.dataset import CropSampler, PatchSet, open_sets
-from geodiff.jobs.ranks import Ranks, share_norms
-from geodiff.jobs.ranks import start as start_ranks
-from geodiff.jobs.run import Loss, Run
+from geodiff.jobs.datasets.dataset import CropSampler, PatchSet, open_sets
+from geodiff.jobs.training.ahead import Ahead
+from geodiff.jobs.training.config import EncoderConfig
+from geodiff.jobs.training.ranks import Ranks, share_norms
+from geodiff.jobs.training.ranks import start as start_ranks
+from geodiff.jobs.training.run import Loss, Run
 from geodiff.models.casting import cast
 from geodiff.models.encoder import CellNetwork, Encoder
 from geodiff.steps import Step

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from geodiff.errors import DataError
-from geodiff.jobs.config import PriorConfig
-from geodiff.jobs.dataset import open_sets
-from geodiff.jobs.latents import embed_cells
+from geodiff.jobs.datasets.dataset import open_sets
+from geodiff.jobs.training.config import PriorConfig
+from geodiff.jobs.training.latents import embed_cells
 from geodiff.models.bundle import choose_device
 from geodiff.models.casting import cast
 from geodiff.models.encoder import Encoder

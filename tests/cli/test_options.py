@@ -10,10 +10,10 @@ import pytest
 
 from geodiff.geo.cog import PROFILES
 from geodiff.jobs.assemble import AssembleRequest
-from geodiff.jobs.config import CodecConfig, DenoiserConfig, EncoderConfig, PriorConfig
 from geodiff.jobs.embed import EmbedRequest
 from geodiff.jobs.prepare import PrepareConfig
 from geodiff.jobs.request import SynthesizeRequest
+from geodiff.jobs.training.config import CodecConfig, DenoiserConfig, EncoderConfig, PriorConfig
 from geodiff_cli import assemble, embed, prepare, synthesize, train
 
 OF_THE_COMMAND_LINE = {"as_json", "progress", "dry_run", "verbose", "quiet", "help"}

@@ -15,9 +15,9 @@ from shapely import box
 from geodiff.errors import DataError, GeodiffError, OutputError, UsageError
 from geodiff.geo.source import quiet
 from geodiff.jobs.augment import Augmented, AugmentRequest, augment
-from geodiff.jobs.dataset import PatchSet
-from geodiff.jobs.labelled import find_images
-from geodiff.jobs.variations import recipes
+from geodiff.jobs.datasets.dataset import PatchSet
+from geodiff.jobs.variations.labelled import find_images
+from geodiff.jobs.variations.recipes import recipes
 from geodiff.models.bundle import Model
 from geodiff.steps import Step, drain
 from tests.jobs.rasters import make_dataset, read_raster, texture, write_raster

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from geodiff.errors import DataError, ModelError, UsageError
-from geodiff.jobs.comparison import compare, judge
 from geodiff.jobs.evaluate import EvaluateRequest, Outcome, evaluate
+from geodiff.jobs.measures.comparison import compare, judge
 from geodiff.steps import drain
 from tests.jobs.rasters import make_dataset, texture, write_raster
 from tests.tiny import tiny_model

@@ -16,12 +16,12 @@ from pyproj import Geod, Transformer
 from rasterio.warp import transform_bounds
 
 from geodiff.errors import DataError, OutputError, UsageError
-from geodiff.jobs.collecting import Summary
-from geodiff.jobs.dataset import PatchSet, write_set
+from geodiff.jobs.datasets.collecting import Summary
+from geodiff.jobs.datasets.dataset import PatchSet, write_set
 from geodiff.jobs.prepare import PrepareConfig, prepare, split_of
 from geodiff.steps import drain
 from tests.jobs.rasters import UTM, read_raster, texture, write_raster
-from tests.jobs.test_checkpoint import room_for
+from tests.jobs.training.test_checkpoint import room_for
 
 SET_FILES = {"pixels.npy", "patches.parquet", "contact.png"}
 SMALL = PrepareConfig(patch=32, val_fraction=0.3)
@@ -292,7 +292,7 @@ def test_killed_while_writing_leaves_nothing_that_opens_half(
         real["parquet"](self, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("geodiff.jobs.dataset.os.replace", replacing)
+        patch.setattr("geodiff.jobs.datasets.dataset.os.replace", replacing)
         patch.setattr(gpd.GeoDataFrame, "to_parquet", writing)
         with pytest.raises(KeyboardInterrupt):
             run(raw, out)
@@ -494,7 +494,7 @@ def test_large_rasters_are_read_row_by_row_of_patches(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(raw, tmp_path / "whole", replace(SMALL, stride=16))
-    monkeypatch.setattr("geodiff.jobs.parts.WHOLE", 100)
+    monkeypatch.setattr("geodiff.jobs.datasets.parts.WHOLE", 100)
     run(raw, tmp_path / "pieces", replace(SMALL, stride=16))
     assert same_set(tmp_path / "whole", tmp_path / "pieces")
 

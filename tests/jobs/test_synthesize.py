@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from geodiff.errors import DataError, OutputError, UsageError
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
-from geodiff.jobs import painting, room
 from geodiff.jobs import synthesize as job
 from geodiff.jobs.embed import EmbedRequest
 from geodiff.jobs.embed import steps as embed_steps
+from geodiff.jobs.mosaic import painting, room
 from geodiff.jobs.request import SynthesizeRequest
 from geodiff.jobs.synthesize import Result, plan, synthesize
 from geodiff.models.bundle import Model

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from geodiff.errors import DataError, ModelError, UsageError
-from geodiff.jobs.batches import crop_size
-from geodiff.jobs.config import CodecConfig, DenoiserConfig, EncoderConfig, PriorConfig
-from geodiff.jobs.dataset import PatchSet
+from geodiff.jobs.datasets.dataset import PatchSet
 from geodiff.jobs.train_codec import load_codec, train_codec
 from geodiff.jobs.train_denoiser import train_denoiser
 from geodiff.jobs.train_encoder import train_encoder, view
 from geodiff.jobs.train_prior import train_prior
+from geodiff.jobs.training.batches import crop_size
+from geodiff.jobs.training.config import CodecConfig, DenoiserConfig, EncoderConfig, PriorConfig
 from geodiff.models.denoiser import Denoiser, FieldUNet
 from geodiff.models.encoder import Encoder
 from geodiff.models.parts import WEIGHTS

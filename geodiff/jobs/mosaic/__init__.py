@@ -1,0 +1,1 @@
+"""How one mosaic is painted: modes, charts, guides, denoising, decoding, processes."""

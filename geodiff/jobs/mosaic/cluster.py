@@ -1,0 +1,246 @@
+"""Charts painted by many processes: retry-safe tasks on a Dask cluster, one writer here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geodiff.errors import GeodiffError, ModelError, UsageError
+from geodiff.geo.grid import PixelGrid
+from geodiff.geo.parts import Parts
+from geodiff.geo.provenance import is_remote
+from geodiff.jobs.mosaic.charts import Chart
+from geodiff.jobs.mosaic.painting import Painter
+from geodiff.jobs.mosaic.sources import open_source
+from geodiff.jobs.plan import Plan
+from geodiff.jobs.request import SynthesizeRequest
+from geodiff.models.bundle import Model
+from geodiff.steps import Step
+from geodiff.window import Window
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+Tiles = list[tuple[Window, NDArray[np.uint8]]]
+
+AHEAD = 2
+"""Tasks in flight for each worker thread: keeps workers busy and the writer's memory bounded."""
+
+PATIENCE = 60.0
+"""Seconds to wait for a first worker, and between two looks at a silent cluster."""
+
+_opened: list[tuple[Task, Painter]] = []  # of this worker process: at most one
+_opening = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs to know, besides the chart."""
+
+    request: SynthesizeRequest
+    grid: PixelGrid
+    model_hash: str
+
+    def elsewhere(self) -> Task:
+        """The same with absolute paths, for processes with another working directory."""
+        given = {name: getattr(self.request, name) for name in ("reference", "embeddings", "model")}
+        local: dict[str, Any] = {
+            name: os.path.abspath(path)
+            for name, path in given.items()
+            if isinstance(path, str | Path) and not is_remote(str(path))
+        }
+        return replace(self, request=replace(self.request, **local))
+
+    @property
+    def threads(self) -> int | None:
+        """Torch threads a worker: this machine's cores shared out; None on a foreign cluster."""
+        count = self.request.workers
+        return max(1, (os.cpu_count() or 1) // count) if count else None
+
+
+@dataclass(frozen=True)
+class Painted:
+    """What comes back from a worker."""
+
+    tiles: Tiles
+    kind: str  # of device and precision, on which the bits depend
+
+
+def paint_on_cluster(task: Task, plan: Plan, parts: Parts) -> Iterator[Step]:
+    """Paint what is not there yet on a cluster, writing here as charts come in.
+
+    A worker that dies costs its charts in progress, which others paint again. Raises GeodiffError
+    where the cluster is lost, has no worker, or mixes kinds of devices.
+    """
+    waiting = [chart for chart in reversed(plan.charts) if chart.name not in parts.done]
+    yield painted(plan, parts)
+    if not waiting:
+        return
+    running: dict[Future[Painted], Chart] = {}
+    kinds: set[str] = set()
+    with connect(task.request) as client:
+        while waiting or running:
+            threads = max(1, sum(client.nthreads().values()))
+            while waiting and len(running) < AHEAD * threads:
+                chart = waiting.pop()
+                future = client.submit(paint_remote, task.elsewhere(), chart, pure=False, retries=2)
+                running[future] = chart
+            for future in finished(client, running):
+                chart = running.pop(future)
+                result = result_of(future, chart)
+                kinds.add(result.kind)
+                if len(kinds) > 1:
+                    raise GeodiffError(
+                        f"the workers differ ({'; '.join(sorted(kinds))}), so their charts would "
+                        "not join: give --device and --precision, or use workers of one kind"
+                    )
+                with parts.part(chart.name, chart.pixels(plan.grid, plan.factor)) as raster:
+                    for window, pixels in result.tiles:
+                        raster.write(window, pixels)
+                del result
+                yield painted(plan, parts)
+            if not client.nthreads():
+                yield replace(painted(plan, parts), notes=("no worker is connected: waiting",))
+
+
+def painted(plan: Plan, parts: Parts) -> Step:
+    """How much is done, in solver steps of charts as when one process paints."""
+    steps = plan.sampling.steps
+    return Step("paint", len(parts.done) * steps, len(plan.charts) * steps)
+
+
+def finished(client: Client, running: dict[Future[Painted], Chart]) -> list[Future[Painted]]:
+    """Futures that have come to an end, at least one unless nothing happens for PATIENCE."""
+    from distributed import wait
+
+    try:
+        done = wait(list(running), timeout=PATIENCE, return_when="FIRST_COMPLETED").done
+    except TimeoutError:
+        return []
+    except CancelledError:  # the scheduler has forgotten some
+        return [future for future in running if future.done()]
+    return list(done)
+
+
+def result_of(future: Future[Painted], chart: Chart) -> Painted:
+    """The pixels of a finished task. Raises GeodiffError for what went wrong in it."""
+    from distributed import KilledWorker
+
+    if future.status == "finished":
+        result: Painted = future.result()
+        return result
+    if future.status != "error":
+        raise GeodiffError(
+            f"the Dask cluster was lost while it painted the chart at latent {chart.name}: start "
+            "it again and give the same command, which goes on"
+        )
+    error = future.exception()
+    if isinstance(error, KilledWorker):
+        raise GeodiffError(
+            f"the chart at latent {chart.name} brought down {error.allowed_failures + 1} workers "
+            "in a row (out of memory?): give the workers more memory or a smaller --chart"
+        ) from error
+    if isinstance(error, GeodiffError):
+        raise type(error)(f"on a worker: {error}") from error
+    raise GeodiffError(f"a worker failed: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def connect(request: SynthesizeRequest) -> Iterator[Client]:
+    """A client of the scheduler that the request names, or of a cluster of its own processes."""
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise UsageError(
+            "--workers and --scheduler need Dask: pip install 'geodiff-mosaic[cluster]'"
+        ) from error
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with dask.config.set({"distributed.comm.timeouts.connect": "10s"}):
+        if request.scheduler:
+            try:
+                client = Client(request.scheduler, timeout=10)
+            except (OSError, ValueError, TimeoutError) as error:
+                raise GeodiffError(
+                    f"no Dask scheduler answers at {request.scheduler}: check the address"
+                ) from error
+            with client:
+                yield attended(client)
+            return
+        options: dict[str, Any] = {"dashboard_address": None, "memory_limit": 0}
+        options |= {"n_workers": request.workers, "threads_per_worker": 1}
+        try:
+            with deaf_to_ctrl_c():
+                cluster = LocalCluster(silence_logs=logging.CRITICAL, **options)
+        except (OSError, RuntimeError, TimeoutError) as error:
+            raise GeodiffError(
+                f"{request.workers} worker processes could not be started ({error}); a script "
+                "needs an `if __name__ == '__main__':` around its call"
+            ) from error
+        with cluster, Client(cluster) as client:
+            yield attended(client)
+
+
+def attended(client: Client) -> Client:
+    """The client, once it has a worker. Raises GeodiffError if none joins."""
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError as error:
+        raise GeodiffError(
+            f"no worker joined the Dask cluster in {PATIENCE:.0f} s: start some"
+        ) from error
+    return client
+
+
+@contextmanager
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes started here leave Ctrl-C to this one: they inherit that it is ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def paint_remote(task: Task, chart: Chart) -> Painted:
+    """Runs in a worker: one chart's pixels. The model is loaded once a process."""
+    painter, tiles = painter_here(task), []
+    for _ in painter.paint(chart, lambda window, pixels: tiles.append((window, pixels))):
+        pass
+    model = painter.model
+    return Painted(tiles, f"{model.device.type}, {'bf16' if model.denoiser.bf16 else 'fp32'}")
+
+
+def painter_here(task: Task) -> Painter:
+    """The painter of a mosaic in this process, opened at its first chart."""
+    from geodiff.jobs.synthesize import painter_of
+
+    with _opening:
+        if not _opened or _opened[0][0] != task:
+            if task.threads is not None:
+                torch.set_num_threads(task.threads)
+            request = task.request
+            model = Model.load(request.model, request.device, request.precision)
+            if model.hash != task.model_hash:
+                raise ModelError(
+                    f"another model is here ({model.name} {model.hash[:12]}, wanted "
+                    f"{task.model_hash[:12]}): install the same one on all workers"
+                )
+            source = open_source(request, model, task.grid)
+            _opened[:] = [(task, painter_of(request, model, task.grid, source))]
+        return _opened[0][1]

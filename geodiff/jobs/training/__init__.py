@@ -1,0 +1,1 @@
+"""What the training jobs share: configurations, batches, the loop, checkpoints, figures."""

@@ -1,0 +1,1 @@
+"""Labelled images, which variations of them are made, and their files."""

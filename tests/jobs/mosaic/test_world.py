@@ -1,0 +1,337 @@
+"""World layout: the pixels depend on the place, not on box, order, batch, workers or kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from distributed import LocalCluster
+from numpy.typing import NDArray
+
+from geodiff.errors import DataError, GeodiffError, UsageError
+from geodiff.geo.grid import raster_grid
+from geodiff.geo.journal import folder_of, unfinished
+from geodiff.jobs import synthesize as job
+from geodiff.jobs.mosaic.charts import Chart, charts, layout_of
+from geodiff.jobs.mosaic.guides import PriorGuide
+from geodiff.jobs.mosaic.modes import Sampling
+from geodiff.jobs.mosaic.painting import Painter
+from geodiff.jobs.mosaic.room import LEAST_SQUEEZED, check_room
+from geodiff.jobs.plan import Plan
+from geodiff.jobs.request import SynthesizeRequest
+from geodiff.jobs.synthesize import plan, synthesize
+from geodiff.models.bundle import Model
+from geodiff.window import Window
+from tests.jobs.rasters import read_raster, texture, write_raster
+
+BOX = (500_000.4, 4_099_700.0, 500_240.0, 4_099_880.0)  # 400 x 300 px of 0.6 m
+SETTINGS: dict[str, Any] = {
+    "bbox": BOX, "bbox_crs": "EPSG:32610", "crs": "EPSG:32610", "res": 0.6, "steps": 2, "batch": 4,
+    "layout": "world", "chart": 128, "device": "cpu", "precision": "bf16",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole files are compared: they bear the time at which they were begun."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[bytes]:
+    """The file of the box, painted chart by chart in one process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+        out = tmp_path_factory.mktemp("whole") / "out.tif"
+        synthesize(out, model=str(folder), **SETTINGS)
+        yield out.read_bytes()
+
+
+def common(one: Path, other: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The pixels of two mosaics where both are."""
+    grids = [raster_grid(path).geobox.affine for path in (one, other)]
+    sizes = [read_raster(path).shape[1:] for path in (one, other)]
+    tops = [round(-affine.f / 0.6) for affine in grids]
+    lefts = [round(affine.c / 0.6) for affine in grids]
+    windows = [Window(t, le, *s) for t, le, s in zip(tops, lefts, sizes, strict=True)]
+    part = windows[0].intersect(windows[1])
+    assert part is not None
+    first, second = (
+        read_raster(path)[(slice(None), *part.within(window))]
+        for path, window in zip((one, other), windows, strict=True)
+    )
+    return first, second
+
+
+def moved(right: float, down: float) -> dict[str, Any]:
+    return {"bbox": (BOX[0] + right, BOX[1] - down, BOX[2] + right, BOX[3] - down)}
+
+
+def test_overlapping_boxes_agree_on_every_pixel(folder: Path, tmp_path: Path, whole: bytes) -> None:
+    (tmp_path / "a.tif").write_bytes(whole)
+    synthesize(tmp_path / "b.tif", model=str(folder), **SETTINGS | moved(100.2, 61.0))
+    one, other = common(tmp_path / "a.tif", tmp_path / "b.tif")
+    assert one.shape[1] > 150
+    assert one.shape[2] > 200
+    assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("place", ["same lattice", "warped"])
+def test_boxes_of_a_reference_agree_also_where_it_ends(
+    folder: Path, tmp_path: Path, place: str
+) -> None:
+    shift = 0.0 if place == "same lattice" else 0.25
+    transform = rasterio.Affine(0.6, 0, 500_100.0 + shift, 0, -0.6, 4_099_830.0 - shift)
+    scene = write_raster(tmp_path / "scene.tif", texture(160, 190), "EPSG:32610", transform)
+    for name, place_of in (("a", {}), ("b", moved(60.0, 50.2))):
+        settings = SETTINGS | place_of
+        synthesize(tmp_path / f"{name}.tif", model=str(folder), reference=str(scene), **settings)
+    one, other = common(tmp_path / "a.tif", tmp_path / "b.tif")
+    assert np.array_equal(one, other)
+    assert one.std() > 1
+
+
+def test_order_of_charts_is_no_matter(
+    folder: Path, tmp_path: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = job.make_plan
+
+    def shuffled(*arguments: Any) -> Plan:
+        made = real(*arguments)
+        parts = list(made.charts)
+        random.Random(1).shuffle(parts)
+        return replace(made, charts=tuple(parts))
+
+    monkeypatch.setattr(job, "make_plan", shuffled)
+    synthesize(tmp_path / "out.tif", model=str(folder), **SETTINGS)
+    assert (tmp_path / "out.tif").read_bytes() == whole
+
+
+@pytest.mark.parametrize("batch", [2, 8])
+def test_batch_is_no_matter(folder: Path, tmp_path: Path, whole: bytes, batch: int) -> None:
+    synthesize(tmp_path / "out.tif", model=str(folder), **SETTINGS | {"batch": batch})
+    assert (tmp_path / "out.tif").read_bytes() == whole
+
+
+def test_a_single_canvas_of_one_chart_is_the_chart(model: Model, folder: Path) -> None:
+    sampling = replace(Sampling.of("balanced", model, 2, None, 4), pad=0)
+    side = 128
+    edge = Window(-4096, 1024, side, side)  # a chart's place on the lattice
+    box = (edge.col * 0.6, -edge.bottom * 0.6, edge.right * 0.6, -edge.row * 0.6)
+    request = SynthesizeRequest("x.tif", str(folder), box, "EPSG:32610", "EPSG:32610", 0.6)
+    grid = plan(replace(request, chart=128)).grid
+    assert grid.window == edge
+    (single,) = charts("single", grid, model, sampling, side)
+    (world,) = charts("world", grid, model, sampling, side)
+    assert world.core == single.core == single.canvas
+    painter = Painter(model, grid, sampling, PriorGuide(model, 0), 0, None)
+    painted = [paint(painter, chart) for chart in (single, Chart(world.core, world.core))]
+    assert np.array_equal(*painted)
+
+
+def paint(painter: Painter, chart: Chart) -> NDArray[np.uint8]:
+    tiles: list[NDArray[np.uint8]] = []
+    for _ in painter.paint(chart, lambda window, pixels: tiles.append(pixels)):
+        pass
+    (tile,) = tiles
+    return tile
+
+
+def test_charts_lie_on_the_lattice_and_cover_the_box_once(model: Model, folder: Path) -> None:
+    request = SynthesizeRequest("x.tif", str(folder), **SETTINGS)
+    made = plan(request)
+    factor, box = model.codec.factor, made.grid.window
+    seen = np.zeros(box.shape, int)
+    for chart in made.charts:
+        assert chart.core.row % 16 == chart.core.col % 16 == 0
+        assert chart.core.shape == (16, 16)
+        assert chart.canvas == chart.core.pad(made.sampling.size)
+        part = chart.core.zoom_in(factor).intersect(box)
+        assert part is not None
+        seen[part.within(box)] += 1
+    assert (seen == 1).all()
+
+
+def test_auto_takes_charts_for_large_boxes_and_crowds(folder: Path) -> None:
+    settings = SETTINGS | {"layout": "auto"}
+    small = plan(SynthesizeRequest("x.tif", str(folder), **settings))
+    crowd = plan(SynthesizeRequest("x.tif", str(folder), **settings, workers=2))
+    assert (small.layout, crowd.layout) == ("single", "world")
+    large = replace(small.grid.crop(Window(0, 0, 4097, 64)))
+    assert layout_of("auto", large, False) == "world"
+    assert layout_of("auto", small.grid.crop(Window(0, 0, 4096, 64)), False) == "single"
+
+
+def test_a_stopped_run_goes_on_and_another_one_is_refused(
+    folder: Path, tmp_path: Path, whole: bytes
+) -> None:
+    out = tmp_path / "out.tif"
+    running = job.steps(SynthesizeRequest(str(out), str(folder), **SETTINGS))
+    for step in running:
+        if step.stage == "paint" and step.done >= 5:
+            break
+    running.close()
+    assert not out.exists()
+    stopped = unfinished(out)
+    assert stopped is not None
+    assert 0 < stopped[0] < stopped[1]
+    with pytest.raises(UsageError, match=r"seed 0, now 3.*give --restart to begin anew"):
+        synthesize(out, model=str(folder), **SETTINGS, seed=3)
+    painted = [
+        step for step in job.steps(SynthesizeRequest(str(out), str(folder), **SETTINGS))
+        if step.stage == "paint"
+    ]  # fmt: skip
+    assert painted[0].done == stopped[0] * 2  # the finished charts are not painted again
+    assert out.read_bytes() == whole
+    assert {path.name for path in tmp_path.iterdir()} == {"out.tif", "out.json"}
+
+
+def test_restart_begins_anew(folder: Path, tmp_path: Path, whole: bytes) -> None:
+    out = tmp_path / "out.tif"
+    running = job.steps(SynthesizeRequest(str(out), str(folder), **SETTINGS | {"seed": 9}))
+    for step in running:
+        if step.stage == "paint" and step.done >= 5:
+            break
+    running.close()
+    synthesize(out, model=str(folder), **SETTINGS, restart=True)
+    assert out.read_bytes() == whole
+
+
+KILLED = """
+import json, os, sys
+from geodiff.jobs.request import SynthesizeRequest
+from geodiff.jobs.mosaic.room import LEAST_SQUEEZED, check_room
+from geodiff.jobs.synthesize import steps
+import geodiff.jobs.mosaic.painting, geodiff.geo.cog, rasterio, diffusers, timm
+out, model, settings = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+settings["bbox"] = tuple(settings["bbox"])
+for line in sys.stdin:  # one attempt a line, each in a process of its own
+    child = os.fork()
+    if child == 0:
+        for step in steps(SynthesizeRequest(out, model, **settings)):
+            if step.stage == "write" and step.done == 0:
+                print("publishing", flush=True)
+        print("finished", flush=True)
+        os._exit(0)
+    print(child, flush=True)
+    os.waitpid(child, 0)
+    print("gone", flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks to spare the imports of every attempt")
+def test_kill_9_at_any_moment_and_the_same_command_ends_with_the_same_bytes(
+    folder: Path, tmp_path: Path, whole: bytes
+) -> None:
+    out, chance = tmp_path / "out.tif", random.Random(4)
+    settings = SETTINGS | {"preview": str(tmp_path / "look.png")}
+    line = [sys.executable, "-c", KILLED, str(out), str(folder), json.dumps(settings)]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(line, **pipes) as parent:
+
+        def attempt(kill_after: float | None, stage: str = "") -> list[str]:
+            """What one run says until it ends; it is killed some time after ``stage``."""
+            assert parent.stdin
+            assert parent.stdout
+            print(file=parent.stdin, flush=True)
+            said, child = [], int(parent.stdout.readline())
+            if stage:
+                said.append(parent.stdout.readline().strip())
+            if kill_after is not None:
+                time.sleep(kill_after)
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            while (said or [""])[-1] != "gone":
+                said.append(parent.stdout.readline().strip())
+            return said
+
+        kills, late = 0, 0
+        while kills < 10:  # anywhere
+            if "finished" in attempt(chance.uniform(0.02, 0.9)):
+                begin_anew(tmp_path)
+            else:
+                kills += 1
+            assert not out.exists() or out.read_bytes() == whole  # never half a file
+        while late < 5:  # while the mosaic is put into place
+            if "finished" in attempt(chance.uniform(0.0, 0.3), "publishing"):
+                begin_anew(tmp_path)
+            late += 1
+            assert not out.exists() or out.read_bytes() == whole
+        assert "finished" in attempt(None)
+        assert parent.stdin
+        parent.stdin.close()
+    assert out.read_bytes() == whole
+    assert {path.name for path in tmp_path.iterdir()} == {"out.tif", "out.json", "look.png"}
+
+
+def begin_anew(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_processes_give_the_same_file_though_one_is_killed(
+    folder: Path, tmp_path: Path, whole: bytes, count: int
+) -> None:
+    out = tmp_path / "out.tif"
+    options: dict[str, Any] = {"dashboard_address": None, "memory_limit": 0}
+    with LocalCluster(n_workers=count, threads_per_worker=1, processes=True, **options) as cluster:
+        settings = SETTINGS | {"scheduler": cluster.scheduler_address}
+        killed = False
+        for step in job.steps(SynthesizeRequest(str(out), str(folder), **settings)):
+            if step.stage == "paint" and step.done >= 4 and not killed:
+                victim = next(iter(cluster.workers.values()))
+                os.kill(victim.pid, signal.SIGKILL)
+                killed = True
+    assert killed
+    assert out.read_bytes() == whole
+
+
+@pytest.mark.parametrize("workers", [4])
+def test_workers_of_its_own_give_the_same_file(
+    folder: Path, tmp_path: Path, whole: bytes, workers: int
+) -> None:
+    synthesize(tmp_path / "out.tif", model=str(folder), **SETTINGS, workers=workers)
+    assert (tmp_path / "out.tif").read_bytes() == whole
+
+
+def test_a_scheduler_that_is_not_there_is_one_line(folder: Path, tmp_path: Path) -> None:
+    settings = SETTINGS | {"scheduler": "tcp://127.0.0.1:9"}
+    with pytest.raises(GeodiffError, match="no Dask scheduler answers at tcp://127"):
+        synthesize(tmp_path / "out.tif", model=str(folder), **settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_charts_reach_as_far_as_the_noise(folder: Path) -> None:
+    far = (13_000_000.0, 4_000_000.0, 13_000_000.1, 4_000_000.1)
+    settings = SETTINGS | {"bbox": far, "bbox_crs": "EPSG:3857", "crs": "EPSG:3857", "res": 0.0005}
+    with pytest.raises(UsageError, match=r"from the origin of its CRS.*give a larger --res"):
+        plan(SynthesizeRequest("x.tif", str(folder), **settings))
+
+
+def test_what_is_painted_already_needs_no_room(folder: Path, tmp_path: Path) -> None:
+    request = SynthesizeRequest(str(tmp_path / "out.tif"), str(folder), **SETTINGS)
+    planned = plan(request)
+    free = shutil.disk_usage(tmp_path).free / 1e6
+    full = replace(planned, disk_mb=(free + 5) / LEAST_SQUEEZED)
+    with pytest.raises(DataError, match="GB of disk"):
+        check_room(full, request.out)
+    parts = folder_of(tmp_path / "out.tif")
+    parts.mkdir()
+    with (parts / "0,0.tif").open("wb") as file:
+        file.truncate(50_000_000)  # sparse: it takes no room itself
+    check_room(full, request.out)

@@ -22,6 +22,7 @@ DEGREES = "EPSG:4326"
 _EDGE_POINTS = 2000
 _NAMELESS = ("", "unknown", "unnamed", "undefined")  # what writers call a CRS without a name
 _LONGEST_NAME = 80
+_LARGEST_TYPO = 1000  # a longitude up to here is a slip; beyond, the numbers are metres or feet
 
 
 def parse_crs(crs: str | int | CRS) -> CRS:
@@ -95,7 +96,7 @@ def check_box(bbox: Sequence[float], crs: CRS) -> Box:
 
 def _check_degrees(box: Box, crs: CRS) -> None:
     left, bottom, right, top = box
-    if max(abs(number) for number in box) > 360:
+    if max(abs(left), abs(right)) > _LARGEST_TYPO or max(abs(bottom), abs(top)) > 360:
         raise UsageError(
             f"the box {_show(box)} looks like metres, but its CRS {crs_name(crs)} is in degrees: "
             "give the box's own CRS (--bbox-crs)"
@@ -105,7 +106,7 @@ def _check_degrees(box: Box, crs: CRS) -> None:
             f"the box {_show(box)} has a latitude outside -90..90: "
             "give longitude first (west, south, east, north)"
         )
-    if left < 180 < right or left < -180 < right:
+    if (left < 180 < right or left < -180 < right) and max(abs(left), abs(right)) <= 360:
         west, east = (left, right - 360) if right > 180 else (left + 360, right)
         raise UsageError(
             f"the box {_show(box)} crosses the antimeridian, which is not supported: "

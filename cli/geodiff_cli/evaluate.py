@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from geodiff.errors import GeodiffError
 from geodiff_cli import options
 from geodiff_cli.errors import STOPPED
 from geodiff_cli.params import NAMED
@@ -27,7 +28,9 @@ EXAMPLES = options.examples(
 )  # fmt: skip
 @options.model
 @click.option(
-    "--against", metavar="DIR", help="Another model directory, compared on the same images."
+    "--against",
+    metavar="DIR",
+    help="Another model directory, or `shipped`, compared on the same images.",
 )
 @click.option(
     "--limit", type=int, default=200, show_default=True, metavar="N",
@@ -82,7 +85,13 @@ def evaluate(
         if report is not None:
             check_report(report)
         outcome = shown.follow(job(request))
-        written = None if report is None else str(write_report(outcome, report))
+        written: str | None = None
+        lost: GeodiffError | None = None
+        if report is not None:
+            try:
+                written = str(write_report(outcome, report))
+            except GeodiffError as error:  # the figures took long: print them all the same
+                lost = error
         shown.done(path=written)
     if as_json:
         options.print_json({**outcome.as_dict(), "report": written})
@@ -96,3 +105,5 @@ def evaluate(
             click.echo(f"\n{outcome.verdicts[0].words}")
         if written is not None:
             click.echo(f"\n{written}")
+    if lost is not None:
+        raise lost

@@ -31,6 +31,9 @@ from geodiff.steps import Step
 MODE = "balanced"
 """The mode in which everything is painted: the default of `geodiff synthesize`."""
 
+PACKAGED = "shipped"
+"""Stands for the package's own model where a model directory is asked for."""
+
 
 @dataclass(frozen=True)
 class EvaluateRequest:
@@ -38,8 +41,8 @@ class EvaluateRequest:
 
     datasets: tuple[str, ...] = ()  # folders of `geodiff prepare`
     references: tuple[str, ...] = ()  # rasters, for places and styles that no data set holds
-    model: str | None = None  # a model directory; None is the one shipped with the package
-    against: str | None = None  # another model directory to compare with
+    model: str | None = None  # a model directory; None or shipped: the package's own
+    against: str | None = None  # another one to compare with, or shipped
     limit: int = 200  # patches of a source at most
     megapixels: float = 1.05  # of large images a source; 0 paints none
     features: tuple[str, ...] = ()  # spaces; none: the encoder, and EfficientNet where installed
@@ -134,14 +137,20 @@ def evaluate(request: EvaluateRequest) -> Generator[Step, None, Outcome]:
     """Run everything; the generator's value is the outcome.
 
     Everything that can be refused is looked at before anything is painted. Raises DataError for
-    data sets and rasters that do not do, ModelError for models and weights.
+    data sets and rasters that do not do, ModelError for models and weights, UsageError for two
+    models that are the same.
     """
     yield Step("load", 0, 1)
     sets = [PatchSet.open(path) for path in request.datasets]
     for patches in sets:
         chosen_rows(patches, request.limit)
-    model = Model.load(request.model, request.device)
-    other = None if request.against is None else Model.load(request.against, request.device)
+    model = load(request.model, request.device)
+    other = None if request.against is None else load(request.against, request.device)
+    if other is not None and other.hash == model.hash:
+        raise UsageError(
+            f"--against {request.against} is {other.name} {other.hash}, the model that it would be "
+            "compared with: give --model or another --against"
+        )
     for patches in sets:
         for judged in (model, *(() if other is None else (other,))):
             check_patches(judged, patches)
@@ -166,6 +175,11 @@ def evaluate(request: EvaluateRequest) -> Generator[Step, None, Outcome]:
     pairs += [pair for pair in zip(ours.rows, theirs.rows, strict=True) if pair[0] is not ours.main]
     names = ours.model, theirs.model
     return Outcome(ours, theirs, tuple(compare(*names, *pair, space) for pair in pairs))
+
+
+def load(name: str | None, device: str) -> Model:
+    """A model directory; None or ``shipped`` is the package's own."""
+    return Model.load(None if name == PACKAGED else name, device)
 
 
 def evaluate_model(

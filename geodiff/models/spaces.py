@@ -133,6 +133,7 @@ def open_hub(name: str, weights: str | None, device: torch.device) -> TimmSpace:
     ensure_torchvision()
     import timm
 
+    facts: Any = timm.models.get_pretrained_cfg(hub.network)
     settings: dict[str, Any] = dict(hub.settings)
     if weights is not None:
         settings["pretrained_cfg_overlay"] = {"file": weights}
@@ -144,8 +145,8 @@ def open_hub(name: str, weights: str | None, device: torch.device) -> TimmSpace:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"the weights of {name} cannot be had from {weights or 'the hub'} ({reason}): download "
-            f"model.safetensors of https://huggingface.co/timm/{hub.network} and give it with "
-            f"--weights {name}=FILE"
+            f"model.safetensors of https://huggingface.co/{facts.hf_hub_id} and give it "
+            f"with --weights {name}=FILE"
         ) from error
     title = hub.title if weights is None else f"Fréchet ({name}, {Path(weights).name})"
     return TimmSpace(net.eval().requires_grad_(False).to(device), name, title)

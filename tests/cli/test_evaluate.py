@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.conftest import Invoke, failed
 from tests.jobs.rasters import make_dataset, texture, write_raster
+from tests.jobs.training.test_checkpoint import room_for
 
 FAST = "--limit 4 --steps 1 --megapixels 0.0164 --features encoder --device cpu --model"
 
@@ -59,6 +60,18 @@ def test_evaluate_against_another_model_says_which_is_better(
     assert "tiny" in last
     assert "copy" in last
     assert "no better" in last  # the same weights
+
+
+def test_figures_are_printed_where_the_disk_is_too_full_for_the_report(
+    invoke: Invoke, model: str, held: str
+) -> None:
+    with room_for(1000):
+        result = invoke(f"evaluate {held} --report page.html {FAST}", model, "--megapixels", "0")
+    assert result.exit_code == 1, result.output
+    assert sum(line.startswith("source ") for line in result.stdout.splitlines()) == 3
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: cannot write the report page.html")
+    assert not Path("page.html").exists()
 
 
 def test_evaluate_refuses_in_one_line(

@@ -74,7 +74,7 @@ def test_facts_are_json_and_the_main_figures_stand_at_the_top(outcome: Outcome) 
 
 
 def test_figures_repeat_and_depend_on_the_seed(request_: EvaluateRequest) -> None:
-    plain = replace(request_, references=(), megapixels=0)
+    plain = replace(request_, references=(), megapixels=0, limit=2)
     first = drain(evaluate(plain)).as_dict()
     assert first == drain(evaluate(plain)).as_dict()
     assert first["rows"][0]["large"] is None
@@ -146,6 +146,10 @@ def test_nothing_is_painted_for_what_must_be_refused(
         run(datasets=(str(odd),))
     with pytest.raises(DataError, match="does not exist"):
         run(datasets=(str(dataset),), references=("no.tif",))
+    with pytest.raises(UsageError, match="the model that it would be compared with"):
+        run(datasets=(str(dataset),), against=str(folder))
+    with pytest.raises(UsageError, match="--against shipped is naip-small"):
+        run(datasets=(str(dataset),), model=None, against="shipped")
     with pytest.raises(ModelError, match="inception=FILE"):
         run(datasets=(str(dataset),), features=("inception",))
     for wrong, words in (

@@ -35,7 +35,7 @@ def tables(evaluation: Evaluation) -> dict[str, Table]:
 
 def patch_row(source: str, figures: Distances) -> dict[str, str]:
     """Similarity and distances of one source in one space."""
-    few = " (fewer samples than features)" if figures.few else ""
+    few = " (too few)" if figures.few else ""
     return {
         "source": source,
         "distance": figures.title,

@@ -20,6 +20,9 @@ from geodiff.geo.writing import WRITE_ERRORS, write_failure
 STATE = "state.safetensors"
 """Name of the checkpoint in a run's folder."""
 
+FORMER = "former.safetensors"
+"""The checkpoint before that one: for a run whose weights were lost without a sign of it."""
+
 FREE = frozenset(
     {"run", "steps", "learning_rate", "warmup", "decay", "clip", "device"}
     | {"save_every", "log_every", "sample_every", "samples"}
@@ -30,13 +33,17 @@ FREE = frozenset(
 def write_state(folder: Path, tensors: Mapping[str, torch.Tensor], step: int, config: Any) -> None:
     """Write a checkpoint (safetensors); replaced in one step, so it is never half-written.
 
-    Raises OutputError where it cannot be written; the former one stays.
+    The one before it stays as ``FORMER`` where the disk knows links. Raises OutputError where it
+    cannot be written; nothing has changed then.
     """
     meta = {"step": str(step), "config": json.dumps(vars(config), sort_keys=True)}
     temporary = folder / "state.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(dict(tensors), temporary, metadata=meta)
+        with suppress(OSError):
+            (folder / FORMER).unlink(missing_ok=True)
+            os.link(folder / STATE, folder / FORMER)
         os.replace(temporary, folder / STATE)
         (folder / "progress.json").write_text(json.dumps({"step": step}))
     except (*WRITE_ERRORS, SafetensorError) as error:
@@ -44,6 +51,15 @@ def write_state(folder: Path, tensors: Mapping[str, torch.Tensor], step: int, co
     finally:
         with suppress(OSError):  # a file where the folder should be
             temporary.unlink(missing_ok=True)
+
+
+def step_back(folder: Path) -> bool:
+    """Put the former checkpoint in the place of the last one; whether there was one."""
+    try:
+        os.replace(folder / FORMER, folder / STATE)
+    except OSError:
+        return False
+    return True
 
 
 def run_failure(path: Path, error: BaseException) -> OutputError:

@@ -21,6 +21,7 @@ from geodiff.jobs.training.checkpoint import (
     check_config,
     read_state,
     run_failure,
+    step_back,
     write_state,
 )
 from geodiff.jobs.training.config import RunConfig
@@ -63,6 +64,7 @@ class Run:
         self.ranks = ranks or Ranks()
         self.folder = Path(config.run)
         self.step = 0
+        self.begun: int | None = None  # step of the checkpoint that this run went on from
         self.record: Figures | None = None
         self.parameters: dict[str, torch.nn.Parameter] = {
             n: p for n, p in net.named_parameters() if p.requires_grad
@@ -145,8 +147,12 @@ class Run:
         if bool(torch.isfinite(value)):
             return
         stored = "no checkpoint was written yet"
-        if (self.folder / STATE).exists():
-            stored = f"the last good checkpoint is in {self.folder}"
+        if self.begun == self.step:  # the weights were lost before they were written
+            back = self.ranks.lead and step_back(self.folder)
+            done = "the one before it took its place" if back else "remove it or give another --run"
+            stored = f"the checkpoint in {self.folder} already leads to it: {done}"
+        elif (self.folder / STATE).exists():
+            stored = f"the last checkpoint is in {self.folder}"
         raise GeodiffError(
             f"the {what} became {float(value.detach())} at step {self.step}; {stored}. "
             "Lower learning_rate and start again"
@@ -228,7 +234,7 @@ class Run:
             self.optimiser.state[parameter] = {"step": count, **moments}
         for name, buffer in self.buffers.items():
             buffer.copy_(tensors[f"buffer.{name}"])
-        self.step = step
+        self.step = self.begun = step
 
     def fits(self, name: str, stored: Mapping[str, torch.Tensor]) -> bool:
         """Whether the parameter ``name`` stands on both sides with one shape."""

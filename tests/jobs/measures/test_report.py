@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -23,13 +24,16 @@ from tests.jobs.rasters import texture
 
 
 @pytest.fixture(scope="module")
-def outcome(folder: Path, dataset: Path) -> Outcome:
+def outcome(folder: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    other = shutil.copytree(folder, tmp_path_factory.mktemp("other") / "other")
+    facts = (other / "model.toml").read_text()
+    (other / "model.toml").write_text(facts.replace("guidance = 1.5", "guidance = 1.2"))
     return drain(
         evaluate(
             EvaluateRequest(
                 (str(dataset),),
                 model=str(folder),
-                against=str(folder),
+                against=str(other),
                 limit=5,
                 steps=1,
                 megapixels=128**2 / 1e6,

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from geodiff.jobs.datasets.dataset import CropSampler, PatchSet
 from geodiff.jobs.train_codec import train_codec
 from geodiff.jobs.train_denoiser import check_ranks, train_denoiser
 from geodiff.jobs.train_encoder import train_encoder
+from geodiff.jobs.training import ranks
 from geodiff.jobs.training.config import CodecConfig, DenoiserConfig, EncoderConfig
 from geodiff.jobs.training.ranks import Ranks, share_norms, start
 
@@ -28,14 +30,14 @@ ROOT = Path(__file__).parents[3]
 def parts(
     dataset: str, folder: str, given: str
 ) -> tuple[CodecConfig, EncoderConfig, DenoiserConfig]:
-    """Tiny trainings of five steps in single precision, with one batch of large windows."""
+    """Tiny trainings of three steps in single precision, with one batch of large windows."""
     sets = (dataset,)
 
     def common(part: str) -> dict[str, object]:
         return {
-            "datasets": sets, "run": f"{folder}/{part}", "steps": 5, "warmup": 2, "ema": 0.9,
-            "learning_rate": 1e-3, "log_every": 1, "save_every": 3, "bf16": False,
-            "sample_every": 5, "samples": 2, "device": "cpu",
+            "datasets": sets, "run": f"{folder}/{part}", "steps": 3, "warmup": 1, "ema": 0.9,
+            "learning_rate": 1e-3, "log_every": 1, "save_every": 2, "bf16": False,
+            "sample_every": 3, "samples": 2, "device": "cpu",
         }  # fmt: skip
 
     codec = CodecConfig(
@@ -47,7 +49,7 @@ def parts(
     )  # type: ignore[arg-type]
     denoiser = DenoiserConfig(
         **common("denoiser"), batch=8, codec=f"{given}/codec/codec", window=4, layers=1,
-        encoder=f"{given}/encoder/encoder", large_window=8, large_every=3, widths=(16, 32),
+        encoder=f"{given}/encoder/encoder", large_window=8, large_every=2, widths=(16, 32),
         field_channels=4, orientations=(2,),
     )  # type: ignore[arg-type]  # fmt: skip
     return codec, encoder, denoiser
@@ -71,36 +73,40 @@ def free_port() -> int:
     return port
 
 
-def two_ranks(*arguments: str) -> None:
-    """`train_all` in two processes that torchrun's variables describe."""
+def two_ranks(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """`train_all` in this process and another one, as torchrun's variables would describe them."""
     code = f"from tests.jobs.training.test_ranks import train_all; train_all(*{arguments!r})"
     shared = {
-        **os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1",
-        "MASTER_PORT": str(free_port()), "PYTHONPATH": str(ROOT),
+        "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
     }  # fmt: skip
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", code],
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
+    other = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={
+            **os.environ, **shared, "RANK": "1", "LOCAL_RANK": "1", "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(ROOT),
+        },
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    monkeypatch.setattr(ranks, "PATIENCE", timedelta(minutes=5))
+    for name, value in {**shared, "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
     try:
-        for process in started:
-            _, said = process.communicate(timeout=600)
-            assert process.returncode == 0, said
+        train_all(*arguments)
+        _, said = other.communicate(timeout=60)
+        assert other.returncode == 0, said
     finally:
-        for process in started:
-            process.kill()
+        other.kill()
+        other.wait()
 
 
-def test_two_ranks_follow_the_trajectory_of_one(dataset: Path, tmp_path: Path) -> None:
+def test_two_ranks_follow_the_trajectory_of_one(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from safetensors.torch import load_file
 
     one_folder = str(tmp_path / "one")
     train_all(str(dataset), one_folder, one_folder)
-    two_ranks(str(dataset), str(tmp_path / "two"), one_folder)
+    two_ranks(monkeypatch, str(dataset), str(tmp_path / "two"), one_folder)
     for part in ("codec", "encoder", "denoiser"):
         one, two = (
             load_file(tmp_path / name / part / "state.safetensors") for name in ("one", "two")
@@ -132,9 +138,9 @@ def read_metrics(path: Path) -> dict[tuple[str, str, str], float]:
 
 def test_shares_are_disjoint_and_complete_and_their_weights_make_the_mean() -> None:
     values = np.random.default_rng(0).normal(size=7)
-    ranks = [Ranks(rank, 3) for rank in range(3)]
-    assert sorted(v for r in ranks for v in values[r.share(7)]) == sorted(values)
-    mean = np.mean([values[r.share(7)].mean() * r.weight(7) for r in ranks])
+    three = [Ranks(rank, 3) for rank in range(3)]
+    assert sorted(v for r in three for v in values[r.share(7)]) == sorted(values)
+    mean = np.mean([values[r.share(7)].mean() * r.weight(7) for r in three])
     assert mean == pytest.approx(values.mean())
     assert Ranks().share(7) == slice(0, 7, 1)
     assert Ranks().weight(7) == 1.0
@@ -154,12 +160,12 @@ def test_one_process_is_left_alone() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     share_norms(net, Ranks())
     assert "forward" not in vars(net[1])
-    with start("cpu") as ranks:
-        assert (ranks.rank, ranks.world, ranks.device.type, ranks.lead) == (0, 1, "cpu", True)
+    with start("cpu") as alone:
+        assert (alone.rank, alone.world, alone.device.type, alone.lead) == (0, 1, "cpu", True)
         value = torch.ones(2, requires_grad=True)
-        assert ranks.gather(value) is value
-        ranks.wait()
-        ranks.agree(3)
+        assert alone.gather(value) is value
+        alone.wait()
+        alone.agree(3)
 
 
 def test_batches_that_cannot_be_shared() -> None:

@@ -149,7 +149,7 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(
 ) -> None:
     net = network()
     run = Run(net, config(tmp_path))
-    stored = "last good checkpoint is in" if broken_at > 4 else "no checkpoint was written yet"
+    stored = "last checkpoint is in" if broken_at > 4 else "no checkpoint was written yet"
     with pytest.raises(GeodiffError, match=f"loss became nan at step {broken_at}; .*{stored}"):
         list(run.steps(task(net, 3, broken_at), "train"))
     assert all(bool(torch.isfinite(p).all()) for p in run.parameters.values())
@@ -171,6 +171,16 @@ def test_gradient_that_is_not_finite_never_reaches_weights_or_checkpoint(tmp_pat
     again.resume()
     assert again.step == 2
     assert all(bool(torch.isfinite(p).all()) for p in again.parameters.values())
+
+
+def test_weights_that_were_lost_before_a_checkpoint_do_not_end_the_run(tmp_path: Path) -> None:
+    settings = config(tmp_path, save_every=1, steps=6)
+    trained(settings, stop=3)
+    with pytest.raises(GeodiffError, match=r"at step 4; the last checkpoint is in"):
+        trained(replace(settings, learning_rate=1e30, clip=1e30))
+    with pytest.raises(GeodiffError, match=r"at step 4; .* the one before it took its place"):
+        trained(settings)
+    assert_same(trained(settings), trained(config(tmp_path / "whole", save_every=1, steps=6)))
 
 
 @pytest.mark.parametrize("other", [network(7), nn.Sequential(nn.Conv2d(3, 6, 3))])

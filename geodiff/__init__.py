@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from geodiff.geo.grid import PixelGrid
     from geodiff.jobs.embed import embed
     from geodiff.jobs.imagine import imagine
+    from geodiff.jobs.mix import combine, mix
     from geodiff.jobs.prepare import prepare
     from geodiff.jobs.request import SynthesizeRequest
     from geodiff.jobs.synthesize import plan, synthesize
@@ -30,9 +31,11 @@ _HOMES = {
     "Step": "geodiff.steps:Step",
     "SynthesizeRequest": "geodiff.jobs.request:SynthesizeRequest",
     "Window": "geodiff.window:Window",
+    "combine": "geodiff.jobs.mix:combine",
     "embed": "geodiff.jobs.embed:embed",
     "imagine": "geodiff.jobs.imagine:imagine",
     "load": "geodiff.models.bundle:Model.load",
+    "mix": "geodiff.jobs.mix:mix",
     "plan": "geodiff.jobs.synthesize:plan",
     "prepare": "geodiff.jobs.prepare:prepare",
     "synthesize": "geodiff.jobs.synthesize:synthesize",
@@ -46,9 +49,11 @@ __all__ = [
     "SynthesizeRequest",
     "Window",
     "__version__",
+    "combine",
     "embed",
     "imagine",
     "load",
+    "mix",
     "plan",
     "prepare",
     "synthesize",

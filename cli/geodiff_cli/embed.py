@@ -18,7 +18,7 @@ EXAMPLES = options.examples(
 
 @click.command(cls=BoxCommand, epilog=EXAMPLES, short_help="Write the embedding grid of a raster.")
 @click.argument("source")
-@options.out("Embedding grid to write (.tif): one float32 band a feature.")
+@options.out("Embedding grid to write (.tif, .zarr or .parquet).")
 @options.model
 @options.bbox
 @options.bbox_crs
@@ -44,22 +44,4 @@ def embed(ctx: click.Context, /, as_json: bool, progress: str, **fields: Any) ->
         request = EmbedRequest(**fields)
         grid = shown.follow(steps(request))
         shown.done(path=request.out)
-    rows, cols, features = grid.values.shape
-    facts = {
-        "path": request.out,
-        "rows": rows,
-        "cols": cols,
-        "features": features,
-        "valid": int(grid.valid.sum()),
-        "cell_px": grid.cell,
-        "gsd": grid.gsd,
-        "crs": None if grid.grid.crs is None else grid.grid.crs_name,
-        "encoder": grid.encoder,
-    }
-    if as_json:
-        options.print_json(facts)
-    elif not options.is_quiet(ctx):
-        click.echo(
-            f"{request.out}: {rows} x {cols} cells of {grid.cell} px, {facts['valid']} valid, "
-            f"{features} features, {grid.grid.crs_name}, {grid.gsd:.3g} m per pixel"
-        )
+    options.print_grid(ctx, request.out, grid, as_json)

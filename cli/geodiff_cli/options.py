@@ -6,13 +6,16 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from geodiff.jobs.request import DEVICES
 from geodiff_cli.errors import VERBOSE, verbose
 from geodiff_cli.params import BANDS, BBOX, RANGE
+
+if TYPE_CHECKING:
+    from geodiff import EmbeddingGrid
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -147,10 +150,49 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
+def text(command: F) -> F:
+    """--text of commands that may go by words."""
+    return click.option(
+        "--text", metavar="WORDS",
+        help="Words to go by instead, such as 'a dense suburb with trees' (needs the extra text).",
+    )(command)  # fmt: skip
+
+
+def prompt_guidance(command: F) -> F:
+    """--prompt-guidance of commands that may go by words."""
+    return click.option(
+        "--prompt-guidance", type=float, metavar="SCALE",
+        help="How strictly the layout follows the words; 1 is plain.  [default: 3]",
+    )(command)  # fmt: skip
+
+
 def aligned(table: Mapping[str, object]) -> str:
     """Two columns: the keys, and the values one below the other."""
     width = max(map(len, table), default=0)
     return "\n".join(f"{key:<{width}}  {value}" for key, value in table.items())
+
+
+def print_grid(ctx: click.Context, path: str, grid: EmbeddingGrid, as_json: bool) -> None:
+    """What is known of an embedding grid that was written to ``path``: a line, or JSON."""
+    rows, cols, features = grid.values.shape
+    facts = {
+        "path": path,
+        "rows": rows,
+        "cols": cols,
+        "features": features,
+        "valid": int(grid.valid.sum()),
+        "cell_px": grid.cell,
+        "gsd": grid.gsd,
+        "crs": None if grid.grid.crs is None else grid.grid.crs_name,
+        "encoder": grid.encoder,
+    }
+    if as_json:
+        print_json(facts)
+    elif not is_quiet(ctx):
+        click.echo(
+            f"{path}: {rows} x {cols} cells of {grid.cell} px, {facts['valid']} valid, "
+            f"{features} features, {grid.grid.crs_name}, {grid.gsd:.3g} m per pixel"
+        )
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -125,10 +125,13 @@ class Lines:
         self.started = time.monotonic()
         self.first: tuple[str, int, float] | None = None  # stage, done and time of its first step
         self.printed = -math.inf
+        self.last: Step | None = None
 
     def show(self, step: Step) -> None:
-        """Print the step, unless the last line of this stage is only just out."""
-        now = time.monotonic()
+        """Print the step, unless it says nothing new or the stage's last line is only just out."""
+        now, last, self.last = time.monotonic(), self.last, step
+        if step == last and not step.notes:
+            return
         if self.first is None or self.first[0] != step.stage:
             self.first, self.printed = (step.stage, step.done, now), -math.inf
         if step.done < step.total and now - self.printed < INTERVAL and not step.notes:

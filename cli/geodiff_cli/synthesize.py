@@ -36,7 +36,11 @@ EXAMPLES = options.examples(
 @click.option("--reference", metavar="FILE", help="Raster to go by; alone, its grid is kept.")
 @options.bands
 @options.scale
-@click.option("--embeddings", metavar="FILE", help="Grid of `geodiff embed` to go by instead.")
+@click.option(
+    "--embeddings", metavar="FILE", help="Saved grid to go by instead: .tif, .zarr or .parquet."
+)
+@options.text
+@options.prompt_guidance
 @click.option(
     "--fill",
     type=click.Choice(FILLS),
@@ -51,8 +55,9 @@ EXAMPLES = options.examples(
     help="Whole number from 0 to 2**63 - 1; it picks the mosaic.",
 )
 @click.option(
-    "--prior-seed", type=int, help="Seed of the layout alone, without a source.  [default: --seed]"
-)
+    "--prior-seed", "--prompt-seed", "prior_seed", type=int,
+    help="Seed of the layout alone, without an image or grid to go by.  [default: --seed]",
+)  # fmt: skip
 @click.option(
     "--mode",
     type=click.Choice(MODES),
@@ -74,11 +79,11 @@ EXAMPLES = options.examples(
     default="auto",
     show_default=True,
     help="single: one canvas. world: charts of the lattice, so that neighbouring boxes join and a "
-    "stopped run goes on. auto: single up to 4096 px a side.",
+    "stopped run goes on. auto: single up to 4096 px a side, unless an option asks for charts.",
 )
 @click.option(
-    "--chart", type=int, default=2048, show_default=True, metavar="PX",
-    help="Side of a world chart; another side gives another mosaic.",
+    "--chart", type=int, metavar="PX",
+    help="Side of a world chart; another side gives another mosaic.  [default: 2048]",
 )  # fmt: skip
 @click.option(
     "--workers", type=int, default=0, metavar="N",
@@ -114,8 +119,8 @@ def synthesize(
 ) -> None:
     """Write a synthetic aerial mosaic as a Cloud-Optimized GeoTIFF.
 
-    It goes by a --reference raster, by saved --embeddings, or by the model's own prior when
-    neither is given. The same request gives the same pixels.
+    It goes by a --reference raster, by saved --embeddings, or by the model's own prior, which
+    follows a --text if one is given. The same request gives the same pixels.
     """
     request = SynthesizeRequest(**fields, command=command_line(ctx))
     from geodiff.jobs.mosaic.check import check_request

@@ -19,7 +19,7 @@ PARTS = {
     "codec": "Pixels to latents and back; train it first.",
     "encoder": "Pixels of a cell to an embedding; needs no other part.",
     "denoiser": "Noise to latents under embeddings; needs codec and encoder.",
-    "prior": "Embeddings from nothing; needs the encoder.",
+    "prior": "Embeddings from words or nothing; needs the encoder.",
 }
 """Name of a part -> what it does. Its job is geodiff.jobs.train_NAME, its config NameConfig."""
 
@@ -37,11 +37,17 @@ def train() -> None:
 
 
 def amount(part: str) -> Callable[[F], F]:
-    """How much to train: the option --steps, or --blocks of a prior."""
-    name, what = (
-        ("--blocks", "Patches in its atlas") if part == "prior" else ("--steps", "Steps in all")
+    """How much to train: the option --steps, and --blocks of a prior that is an atlas."""
+    steps = click.option(
+        "--steps", type=int, metavar="N", help="Steps in all.  [default: the file's]"
     )
-    return click.option(name, type=int, metavar="N", help=f"{what}.  [default: the file's]")
+    if part != "prior":
+        return steps
+    blocks = click.option(
+        "--blocks", type=int, metavar="N",
+        help="Patches in an atlas, which takes no steps.  [default: the file's]",
+    )  # fmt: skip
+    return lambda command: steps(blocks(command))
 
 
 def part_command(part: str, purpose: str) -> click.Command:

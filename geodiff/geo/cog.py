@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import rasterio
@@ -14,94 +15,21 @@ import rasterio.shutil
 from rio_cogeo.cogeo import cog_validate
 
 from geodiff.errors import UsageError
-from geodiff.geo.writing import WRITE_ERRORS, gdal, hidden, histogram, statistics, write_failure
+from geodiff.geo.cog_options import LOSSLESS, check_options
+from geodiff.geo.writing import (
+    WRITE_ERRORS,
+    gdal,
+    hidden,
+    reading_back,
+    statistics,
+    write_failure,
+)
+from geodiff.steps import Step, drain
 
 log = logging.getLogger(__name__)
 
-# Named sets of creation options. zstd, deflate and lzw are lossless. jpeg stores YCbCr with the
-# colours at half resolution; jpeg and webp are lossy and an eighth to a tenth of the size.
-PROFILES = MappingProxyType(
-    {
-        "zstd": {"COMPRESS": "ZSTD", "PREDICTOR": "YES"},
-        "deflate": {"COMPRESS": "DEFLATE", "PREDICTOR": "YES"},
-        "lzw": {"COMPRESS": "LZW", "PREDICTOR": "YES"},
-        "jpeg": {"COMPRESS": "JPEG", "QUALITY": "90"},
-        "webp": {"COMPRESS": "WEBP", "QUALITY": "90"},
-    }
-)
-_CODECS = "NONE LZW JPEG DEFLATE ZSTD WEBP LERC LERC_DEFLATE LERC_ZSTD LZMA"
-_LOSSLESS = ("NONE", "LZW", "DEFLATE", "ZSTD", "LZMA")
-_NEEDS = {  # options that only these codecs look at
-    "LEVEL": "DEFLATE ZSTD LERC_DEFLATE LERC_ZSTD LZMA", "PREDICTOR": "LZW DEFLATE ZSTD",
-    "QUALITY": "JPEG WEBP",
-}  # fmt: skip
-# Options of GDAL's COG driver (https://gdal.org/en/stable/drivers/raster/cog.html) with the values
-# it takes, less those that change the grid or the pixels' meaning (TILING_SCHEME, TARGET_SRS,
-# RES, EXTENT, NBITS, ...). GDAL only warns about a wrong name, and BLOCKSIZE=abc aborts it.
-_OPTIONS: dict[str, range | tuple[str, ...]] = {
-    "BIGTIFF": ("YES", "NO", "IF_NEEDED", "IF_SAFER"),
-    "BLOCKSIZE": range(128, 513, 16),
-    "COMPRESS": tuple(_CODECS.split()),
-    "GEOTIFF_VERSION": ("AUTO", "1.0", "1.1"),
-    "LEVEL": range(1, 23),
-    "NUM_THREADS": ("ALL_CPUS", *map(str, range(1, 257))),
-    "OVERVIEWS": ("AUTO", "IGNORE_EXISTING"),
-    "OVERVIEW_COMPRESS": ("AUTO", *_CODECS.split()),
-    "OVERVIEW_COUNT": range(1, 31),
-    "OVERVIEW_PREDICTOR": ("YES", "NO", "STANDARD"),
-    "OVERVIEW_QUALITY": range(1, 101),
-    "OVERVIEW_RESAMPLING": (
-        *("NEAREST", "AVERAGE", "BILINEAR", "CUBIC", "CUBICSPLINE", "LANCZOS", "MODE", "RMS"),
-    ),
-    "PREDICTOR": ("YES", "NO", "STANDARD"),
-    "QUALITY": range(1, 101),
-    "SPARSE_OK": ("TRUE", "FALSE", "YES", "NO"),
-    "STATISTICS": ("AUTO", "YES", "NO"),
-}
-
-
-def check_options(profile: str, creation_options: Sequence[str] = ()) -> dict[str, str]:
-    """The COG driver's creation options for a profile and ``NAME=VALUE`` strings that override it.
-
-    Raises UsageError for an unknown profile, an option that the driver does not have or that would
-    change the grid, and a value that it does not take.
-    """
-    if profile not in PROFILES:
-        raise UsageError(f"no COG profile {profile!r}: the profiles are {', '.join(PROFILES)}")
-    options = {
-        "BLOCKSIZE": "512",
-        "BIGTIFF": "IF_SAFER",
-        "NUM_THREADS": "ALL_CPUS",
-        "OVERVIEW_RESAMPLING": "AVERAGE",
-        **PROFILES[profile],
-    }
-    for option in creation_options:
-        name, equals, value = option.partition("=")
-        name, value = name.strip().upper(), value.strip().upper()
-        if not equals or name not in _OPTIONS:
-            raise UsageError(
-                f"no creation option {option!r}: give NAME=VALUE, where NAME is one of "
-                f"{', '.join(_OPTIONS)}"
-            )
-        if value not in map(str, _OPTIONS[name]):
-            raise UsageError(f"{name} cannot be {value!r}: it takes {_describe(_OPTIONS[name])}")
-        options[name] = value
-    codec = options["COMPRESS"]
-    for name in {option.partition("=")[0].strip().upper() for option in creation_options}:
-        if codec not in _NEEDS.get(name, codec).split():
-            raise UsageError(f"{name} does nothing with {codec}: it is for {_NEEDS[name]}")
-    if codec not in _NEEDS["PREDICTOR"].split():
-        options.pop("PREDICTOR", None)
-    if codec in ("DEFLATE", "LERC_DEFLATE", "LZMA") and int(options.get("LEVEL", 1)) > 9:
-        raise UsageError(f"LEVEL cannot be {options['LEVEL']} with {codec}: it takes 1 to 9")
-    return options
-
-
-def _describe(values: range | tuple[str, ...]) -> str:
-    if isinstance(values, range):
-        step = f" in steps of {values.step}" if values.step > 1 else ""
-        return f"{values[0]} to {values[-1]}{step}"
-    return ", ".join(values[:11])
+_LOOK = 0.2  # seconds between two looks at the size of a file
+_GROWTH, _LOSS = 1.25, 8.0  # rough: of overviews and better compression together, and of losses
 
 
 def finish(
@@ -140,14 +68,35 @@ def make(
 
     Raises what GDAL raises, or OSError for a file that is not valid; then there is no target.
     """
+    drain(making(source, target, profile, creation_options))
+
+
+def making(
+    source: Path,
+    target: Path,
+    profile: str = "zstd",
+    creation_options: Sequence[str] = (),
+    weight: float | None = None,
+) -> Generator[Step, None, None]:
+    """``make``, yielding progress.
+
+    GDAL does not tell how far it is, so the stage "write" counts in percent of the size that the
+    file may get: ``weight`` is the size in bytes of the pixels as they lie on the disk already,
+    None that of ``source``. The stage "verify" counts pieces that are read back.
+    """
     options = check_options(profile, creation_options)
     chosen = any(option.strip().upper().startswith("BLOCKSIZE") for option in creation_options)
     options |= _layout(source, options, None if chosen else (512, 256, 128))
     log.debug("COG: %s with %s", target.name, options)
     try:
-        with gdal():
-            rasterio.shutil.copy(str(source), str(target), driver="COG", **options)
-        levels = _check_cog(target, lossless=options["COMPRESS"] in _LOSSLESS)
+        expected = (source.stat().st_size if weight is None else weight) * _GROWTH
+        if options["COMPRESS"] not in LOSSLESS:
+            expected /= _LOSS
+        yield Step("write", 0, 100)
+        for size in copying(source, target, options):
+            yield Step("write", min(99, int(100 * size / max(expected, 1))), 100)
+        yield Step("write", 100, 100)
+        levels = yield from _checking(target, lossless=options["COMPRESS"] in LOSSLESS)
         with target.open("rb") as file:
             os.fsync(file.fileno())
         log.info("COG: %.2f MB, %d overviews, valid", target.stat().st_size / 1e6, levels)
@@ -157,6 +106,34 @@ def make(
     finally:
         for left in target.parent.glob(f"{_escape(target.name)}.*"):
             left.unlink(missing_ok=True)
+
+
+def copying(source: Path, target: Path, options: Mapping[str, str]) -> Iterator[int]:
+    """Bytes written so far, every now and then, while a thread copies ``source`` into a COG.
+
+    Raises what GDAL raises. A copy that has begun is waited for, whatever happens here.
+    """
+    failed: list[BaseException] = []
+
+    def copy() -> None:
+        try:
+            with gdal():
+                rasterio.shutil.copy(str(source), str(target), driver="COG", **options)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=copy, name="COG")
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(_LOOK)
+            files = target.parent.glob(f"{_escape(target.name)}*")  # one is for overviews
+            with suppress(OSError):
+                yield sum(file.stat().st_size for file in files)
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
 
 
 def place(made: Path, out: Path) -> None:
@@ -206,8 +183,11 @@ def _layout(
     return chosen
 
 
-def _check_cog(path: Path, lossless: bool) -> int:
-    """Number of overviews; OSError unless it is strictly valid, has them and holds every pixel."""
+def _checking(path: Path, lossless: bool) -> Generator[Step, None, int]:
+    """Its value is the number of overviews.
+
+    Raises OSError unless the file is strictly valid, has them and holds every pixel.
+    """
     with gdal():
         valid, errors, warnings = cog_validate(path, strict=True, quiet=True)
         with rasterio.open(path) as dataset:
@@ -215,7 +195,7 @@ def _check_cog(path: Path, lossless: bool) -> int:
             tags = [dataset.tags(band) for band in dataset.indexes]
     if not valid or (side > 512 and not overviews):
         raise OSError(f"no valid COG: {'; '.join([*errors, *warnings]) or 'overviews are missing'}")
-    for band, counts in enumerate(histogram(path)):
+    for band, counts in enumerate((yield from reading_back(path))):
         expected = tags[band].get("STATISTICS_MEAN")
         if lossless and expected is not None:
             mean = statistics(counts)["STATISTICS_MEAN"]

@@ -8,32 +8,65 @@ import logging
 import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
 from odc.geo.geobox import GeoBox
+from rasterio.io import DatasetReader
+from rasterio.windows import Window as RasterWindow
 
 from geodiff.errors import DataError, OutputError, UsageError
 from geodiff.geo.grid import PixelGrid
-from geodiff.geo.source import dataset_crs, open_raster
+from geodiff.geo.source import dataset_crs, open_raster, probe
 from geodiff.geo.writing import WRITE_ERRORS, gdal, write_failure
+from geodiff.window import Window
 
 log = logging.getLogger(__name__)
 
 _TAGS = (
     *("GEODIFF_ENCODER", "GEODIFF_CELL", "GEODIFF_GSD", "GEODIFF_ROW", "GEODIFF_COL"),
-    "GEODIFF_SOURCE",  # the only one that may be missing
+    *("GEODIFF_SOURCE", "GEODIFF_PIXELS"),  # these may be missing
 )
 
 Values = npt.NDArray[np.float32]
+Facts = tuple[PixelGrid, int, float, str, str, Window | None]
+"""Grid, cell, gsd, encoder, source and pixels: the fields of EmbeddingGrid after the arrays."""
 
 
-def tags(grid: PixelGrid, cell: int, gsd: float, encoder: str, source: str) -> dict[str, str]:
+def tags(
+    grid: PixelGrid, cell: int, gsd: float, encoder: str, source: str, pixels: Window | None
+) -> dict[str, str]:
     """The facts about an embedding grid that the transform does not tell, as tags."""
-    facts = encoder, str(cell), repr(float(gsd)), str(grid.row), str(grid.col), source
+    place = "" if pixels is None else f"{pixels.row} {pixels.col} {pixels.height} {pixels.width}"
+    facts = encoder, str(cell), repr(float(gsd)), str(grid.row), str(grid.col), source, place
     return dict(zip(_TAGS, facts, strict=True))
+
+
+def check_tags(path: str | Path, facts: Mapping[str, object]) -> None:
+    """Raises DataError where tags are missing."""
+    missing = [name for name in _TAGS[:-2] if name not in facts]
+    if missing:
+        raise DataError(
+            f"{path} is not an embedding grid of geodiff, it lacks the tags "
+            f"{', '.join(missing)}: make one with geodiff embed"
+        )
+
+
+def parse(path: str | Path, facts: Mapping[str, object], box: GeoBox) -> Facts:
+    """The inverse of ``tags``; ``box`` places the cells. Raises DataError for what is damaged."""
+    check_tags(path, facts)
+    encoder, cell, gsd, row, col, source, pixels = (str(facts.get(name, "")) for name in _TAGS)
+    try:
+        numbers = [int(word) for word in pixels.split()]
+        if len(numbers) not in (0, 4):
+            raise ValueError(f"GEODIFF_PIXELS {pixels!r} is not row, col, height and width")
+        window = Window(*numbers) if numbers else None
+        return PixelGrid(box, int(row), int(col)), int(cell), float(gsd), encoder, source, window
+    except (ValueError, UsageError) as error:
+        raise DataError(f"{path} has damaged GEODIFF tags or grid: {error}") from error
 
 
 def digest(
@@ -95,30 +128,35 @@ def write(path: str | Path, values: Values, grid: PixelGrid, facts: dict[str, st
 
 
 def read(
-    path: str | Path,
-) -> tuple[Values, npt.NDArray[np.bool_], PixelGrid, int, float, str, str]:
-    """Values (row, col, feature), validity, grid, cell, gsd, encoder and source, as written.
+    path: str | Path, window: Window | None = None
+) -> tuple[Values, npt.NDArray[np.bool_], *Facts]:
+    """Values (row, col, feature) and validity as written, and the facts of the whole file.
 
-    Raises DataError if the file is missing, damaged or no embedding grid.
+    ``window`` reads a part of the grid, on its lattice of cells. Raises DataError if the file is
+    missing, damaged or no embedding grid.
     """
     with open_raster(path) as dataset:
-        facts = dataset.tags()
-        missing = [name for name in _TAGS[:-1] if name not in facts]
-        if missing:
-            raise DataError(
-                f"{path} is not an embedding grid of geodiff, it lacks the tags "
-                f"{', '.join(missing)}: make one with geodiff embed"
-            )
-        if set(dataset.dtypes) != {"float32"}:
-            raise DataError(f"{path} holds {dataset.dtypes[0]} numbers, embeddings are float32")
-        values: Values = np.empty((*dataset.shape, dataset.count), np.float32)
-        for band in range(dataset.count):
-            values[:, :, band] = dataset.read(band + 1)
-        box = GeoBox(dataset.shape, dataset.transform, dataset_crs(dataset))
-    encoder, cell, gsd, row, col, source = (str(facts.get(name, "")) for name in _TAGS)
-    try:
-        grid = PixelGrid(box, int(row), int(col))
-        valid = np.asarray(np.isfinite(values).all(axis=2))
-        return values, valid, grid, int(cell), float(gsd), encoder, source
-    except (ValueError, UsageError) as error:
-        raise DataError(f"{path} has damaged GEODIFF tags or grid: {error}") from error
+        found = _head(path, dataset)
+        features, whole = found[0], found[1].window
+        part = whole if window is None else window
+        rows, cols = part.within(whole)
+        place = RasterWindow(cols.start, rows.start, part.width, part.height)
+        values: Values = np.empty((*part.shape, features), np.float32)
+        for band in range(features):
+            values[:, :, band] = dataset.read(band + 1, window=place)
+    return values, np.asarray(np.isfinite(values).all(axis=2)), *found[1:]
+
+
+def head(path: str | Path) -> tuple[int, *Facts]:
+    """The number of features, and the facts; errors as ``read``."""
+    with open_raster(path) as dataset:
+        probe(dataset)
+        return _head(path, dataset)
+
+
+def _head(path: str | Path, dataset: DatasetReader) -> tuple[int, *Facts]:
+    check_tags(path, dataset.tags())
+    if set(dataset.dtypes) != {"float32"}:
+        raise DataError(f"{path} holds {dataset.dtypes[0]} numbers, embeddings are float32")
+    box = GeoBox(dataset.shape, dataset.transform, dataset_crs(dataset))
+    return dataset.count, *parse(path, dataset.tags(), box)

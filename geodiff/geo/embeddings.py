@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from pyproj import Transformer
 
 from geodiff.errors import DataError, UsageError
-from geodiff.geo import embedding_file
+from geodiff.geo import embedding_file, embedding_formats
+from geodiff.geo.cell_places import cells_across, cells_of, shares_crs, transformer
 from geodiff.geo.grid import PixelGrid, Positions
 from geodiff.geo.slerp import arc_weights, between_centres, slerp
 from geodiff.window import Window
@@ -25,7 +25,6 @@ __all__ = ["EmbeddingGrid", "slerp"]
 Vectors = npt.NDArray[np.float32]
 
 _POINTS = 16384  # points whose neighbours are gathered at once
-_SAME_PLACE = 1e-3  # grids whose pixels lie this close (in pixels) share a lattice
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +34,12 @@ class EmbeddingGrid:
     ``values``: float32 (row, col, feature), NaN where not ``valid``: bool (row, col). ``grid``: one
     pixel is one cell. ``cell``: image pixels per cell side. ``gsd``: metres per image pixel.
     ``encoder``: fingerprint of what made the vectors. ``source``: file name or URL of the raster
-    they were made from, if any. The arrays are copied and read-only; grids with the same content
-    are equal. Raises UsageError if shapes disagree, or a valid vector's length is off 1 by more
-    than 1e-5.
+    they were made from, if any; a mix has several, one a line. ``pixels``: the part of the lattice
+    of pixels that the grid was made for, which a mosaic takes; None is all under the cells.
+    ``whole``: the grid that this is a part of, None for all of it; a part gives the bits of the
+    whole wherever its cells suffice. The arrays are copied and read-only; grids with the same
+    content are equal. Raises UsageError if shapes disagree, or a valid vector's length is off 1 by
+    more than 1e-5.
     """
 
     values: Vectors
@@ -47,6 +49,8 @@ class EmbeddingGrid:
     gsd: float
     encoder: str
     source: str = ""
+    pixels: Window | None = None
+    whole: PixelGrid | None = None
 
     def __post_init__(self) -> None:
         values, valid = np.array(self.values, np.float32), np.array(self.valid, np.bool_)
@@ -61,6 +65,9 @@ class EmbeddingGrid:
                 f"an embedding grid with {self.cell} px a cell and {self.gsd} m a pixel makes no "
                 "sense: give numbers above 0"
             )
+        under = self.grid.window.zoom_in(self.cell)
+        if self.pixels is not None and self.pixels.intersect(under) != self.pixels:
+            raise UsageError(f"{self.pixels} is not inside the cells, which cover {under}")
         length = np.linalg.norm(values[valid].astype(np.float64), axis=-1)
         if not (np.abs(length - 1) <= 1e-5).all():
             raise UsageError(
@@ -73,9 +80,15 @@ class EmbeddingGrid:
         object.__setattr__(self, "valid", valid)
 
     @property
+    def frame(self) -> PixelGrid:
+        """The grid from whose corner positions are counted, and beyond which they are clamped."""
+        return self.grid if self.whole is None else self.whole
+
+    @property
     def facts(self) -> dict[str, str]:
         """What the vectors and the transform do not tell, as tags."""
-        return embedding_file.tags(self.grid, self.cell, self.gsd, self.encoder, self.source)
+        facts = self.grid, self.cell, self.gsd, self.encoder, self.source, self.pixels
+        return embedding_file.tags(*facts)
 
     @cached_property
     def digest(self) -> str:
@@ -91,18 +104,16 @@ class EmbeddingGrid:
     def field(self, rows: npt.ArrayLike, cols: npt.ArrayLike) -> Vectors:
         """Unit vectors float32 (len(rows), len(cols), feature) where ``rows`` and ``cols`` cross.
 
-        Positions are fractions of a cell from the grid's top-left corner: 0.5 is the centre of the
-        first cell. Slerp (Shoemake 1985) along columns, then along rows, between the four nearest
-        centres; constant beyond the outermost ones; exact at centres. Raises UsageError if a cell
-        is invalid (see ``filled``).
+        Positions are fractions of a cell from the top-left corner of ``frame``: 0.5 is the centre
+        of its first cell. Slerp (Shoemake 1985) along columns, then along rows, between the four
+        nearest centres; constant beyond the outermost ones; exact at centres. Raises UsageError if
+        a cell is invalid (see ``filled``), or if a part lacks one that is needed.
         """
         self._require_filled()
-        low, t_low = between_centres(rows, self.valid.shape[0])
-        left, t_left = between_centres(cols, self.valid.shape[1])
+        (low, high, t_low), (left, right, t_left) = self._between(rows, 0), self._between(cols, 1)
         out = np.empty((len(low), len(left), self.values.shape[2]), np.float32)
-        for first in np.unique(low):
-            second = min(first + 1, self.valid.shape[0] - 1)
-            ends = [self._along(row, left, t_left) for row in (first, second)]
+        for first, second in np.unique(np.stack([low, high], axis=1), axis=0):
+            ends = [self._along(row, left, right, t_left) for row in (first, second)]
             cosine = (ends[0] * ends[1]).sum(axis=-1)
             for index in np.flatnonzero(low == first):
                 near, far = arc_weights(cosine, t_low[index])
@@ -119,10 +130,9 @@ class EmbeddingGrid:
         out = np.empty((len(flat), self.values.shape[2]), np.float32)
         for start in range(0, len(flat), _POINTS):
             part = slice(start, start + _POINTS)
-            low, t_low = between_centres(flat[part, 0], self.valid.shape[0])
-            left, t_left = between_centres(flat[part, 1], self.valid.shape[1])
-            second = np.minimum(low + 1, self.valid.shape[0] - 1)
-            ends = [self._along(row, left, t_left) for row in (low, second)]
+            low, high, t_low = self._between(flat[part, 0], 0)
+            left, right, t_left = self._between(flat[part, 1], 1)
+            ends = [self._along(row, left, right, t_left) for row in (low, high)]
             out[part] = slerp(ends[0], ends[1], t_low)
         return out.reshape(*where.shape[:-1], -1)
 
@@ -134,17 +144,32 @@ class EmbeddingGrid:
         alone, never on ``window``. Raises UsageError if just one of the grids has a CRS, or a cell
         is invalid; DataError where this grid's CRS cannot show a place.
         """
-        if (grid.crs is None) != (self.grid.crs is None):
-            raise UsageError(
-                f"the mosaic's grid is in {grid.crs_name}, the embeddings' in "
-                f"{self.grid.crs_name}: both need a CRS, or neither"
-            )
+        same = shares_crs(self.frame, grid)
         rows = (np.arange(window.row, window.bottom, dtype=np.float64) + 0.5) * factor
         cols = (np.arange(window.col, window.right, dtype=np.float64) + 0.5) * factor
-        if grid.crs is None or self.grid.crs is None or grid.crs == self.grid.crs:
-            return self.field(*self._cells_of(grid, rows, cols))
-        across = Transformer.from_crs(grid.crs.proj, self.grid.crs.proj, always_xy=True)
-        return self._field_across(grid, rows, cols, across)
+        if same:
+            return self.field(*cells_of(self.frame, self.cell, grid, rows, cols))
+        across = transformer(self.frame, grid)
+        out = np.empty((*window.shape, self.values.shape[2]), np.float32)
+        step = max(1, _POINTS // window.width)
+        for start in range(0, window.height, step):
+            row, col = np.meshgrid(rows[start : start + step], cols, indexing="ij")
+            cells = cells_across(self.frame, grid, across, row, col)
+            out[start : start + step] = self.at(cells)
+        return out
+
+    def crop(self, cells: Window) -> EmbeddingGrid:
+        """The part in ``cells``, positions on the lattice of cells; ValueError if not inside."""
+        rows, cols = cells.within(self.grid.window)
+        pixels = self.pixels and self.pixels.intersect(cells.zoom_in(self.cell))
+        values, valid, grid = self.values[rows, cols], self.valid[rows, cols], self.grid.crop(cells)
+        return replace(self, values=values, valid=valid, grid=grid, pixels=pixels, whole=None)
+
+    def mix(self, other: EmbeddingGrid, weight: npt.ArrayLike = 0.5) -> EmbeddingGrid:
+        """This grid turned towards ``other``, see ``embedding_mix.mix``."""
+        from geodiff.geo.embedding_mix import mix
+
+        return mix(self, other, weight)
 
     def filled(self) -> EmbeddingGrid:
         """Invalid cells take the vector of the nearest valid one; of several, the first by rows.
@@ -164,36 +189,26 @@ class EmbeddingGrid:
 
     def to_xarray(self) -> xarray.DataArray:
         """DataArray (feature, y, x) with cell-centre coordinates, ``spatial_ref`` and the facts."""
-        import rioxarray  # noqa: F401  (registers .rio)
-        import xarray
+        from geodiff.geo.embedding_zarr import to_xarray
 
-        affine, (height, width) = self.grid.geobox.affine, self.valid.shape
-        array = xarray.DataArray(
-            np.moveaxis(self.values, 2, 0),
-            dims=("feature", "y", "x"),
-            coords={
-                "y": affine.f + (np.arange(height) + 0.5) * affine.e,
-                "x": affine.c + (np.arange(width) + 0.5) * affine.a,
-            },
-            name="embedding",
-            attrs=self.facts,
-        )
-        if self.grid.crs is not None:
-            array = array.rio.write_crs(str(self.grid.crs))
-        referenced: xarray.DataArray = array.rio.write_transform(affine).rio.write_nodata(np.nan)
-        return referenced
+        return to_xarray(self.values, self.grid, self.facts)
 
     def save(self, path: str | Path) -> None:
-        """Write a GeoTIFF, one float32 band a feature, NaN where invalid; replaces ``path``.
+        """Write a file that ``open`` reads; replaces ``path``, whose suffix tells the format.
 
-        Raises OutputError if it cannot be written; then nothing is left under that name.
+        GeoTIFF (.tif, .tiff): one float32 band a feature, NaN where invalid. Zarr (.zarr): the
+        array of ``to_xarray``. GeoParquet (.parquet): a row for each valid cell. Raises UsageError
+        for another suffix, OutputError if it cannot be written; then nothing new is there.
         """
-        embedding_file.write(path, self.values, self.grid, self.facts)
+        embedding_formats.write(path, self.values, self.grid, self.facts)
 
     @classmethod
     def open(cls, path: str | Path) -> EmbeddingGrid:
-        """The grid that ``save`` wrote to ``path``, equal to the bit; DataError if it is none."""
-        parts = embedding_file.read(path)
+        """The grid that ``save`` wrote to ``path``, equal to the bit; DataError if it is none.
+
+        Raises UsageError for a suffix that tells no format.
+        """
+        parts = embedding_formats.read(path)
         try:
             return cls(*parts)
         except UsageError as error:
@@ -206,45 +221,27 @@ class EmbeddingGrid:
                 "invalid: call filled() first"
             )
 
+    def _between(
+        self, positions: npt.ArrayLike, axis: int
+    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Positions]:
+        """Indices of the cells before and behind each position, and how far it is between them."""
+        count, held = self.frame.window.shape[axis], self.valid.shape[axis]
+        before, t = between_centres(positions, count)
+        first = (self.grid.row - self.frame.row, self.grid.col - self.frame.col)[axis]
+        low, high = before - first, np.minimum(before + 1, count - 1) - first
+        if len(low) and not (low.min() >= 0 and high.max() < held):
+            raise UsageError(
+                f"cells {before.min()} to {before.max() + 1} of an embedding grid are asked for, "
+                f"this part of it has {first} to {first + held - 1}: read a larger part"
+            )
+        return low, high, t
+
     def _along(
-        self, row: np.intp | npt.NDArray[np.intp], left: npt.NDArray[np.intp], t: Positions
+        self,
+        row: np.intp | npt.NDArray[np.intp],
+        left: npt.NDArray[np.intp],
+        right: npt.NDArray[np.intp],
+        t: Positions,
     ) -> Positions:
-        """Vectors at ``t`` between the cells ``left`` and the ones to their right, in ``row``."""
-        right = np.minimum(left + 1, self.valid.shape[1] - 1)
+        """Vectors at ``t`` between the cells ``left`` and ``right`` of ``row``."""
         return slerp(self.values[row, left], self.values[row, right], t)
-
-    def _cells_of(
-        self, grid: PixelGrid, rows: Positions, cols: Positions
-    ) -> tuple[Positions, Positions]:
-        """Lattice positions of ``grid``, in the same CRS, in cells from this grid's corner."""
-        mine, theirs, corner = self.grid.geobox.affine, grid.geobox.affine, self.grid.window
-        # On a shared lattice whole numbers give the place without rounding.
-        at_x, at_y = grid.xy(corner.row * self.cell, corner.col * self.cell)
-        off = max(abs(at_x - mine.c) / theirs.a, abs(at_y - mine.f) / abs(theirs.e))
-        spread = max(
-            abs(mine.a / (theirs.a * self.cell) - 1) * corner.width * self.cell,
-            abs(mine.e / (theirs.e * self.cell) - 1) * corner.height * self.cell,
-        )
-        if max(off, spread) < _SAME_PLACE:
-            return rows / self.cell - corner.row, cols / self.cell - corner.col
-        x, y = grid.xys(rows, cols)
-        return (y - mine.f) / mine.e, (x - mine.c) / mine.a
-
-    def _field_across(
-        self, grid: PixelGrid, rows: Positions, cols: Positions, across: Transformer
-    ) -> Vectors:
-        """``field_on`` between two CRSs, some rows of latents at a time."""
-        mine = self.grid.geobox.affine
-        out = np.empty((len(rows), len(cols), self.values.shape[2]), np.float32)
-        step = max(1, _POINTS // len(cols))
-        for start in range(0, len(rows), step):
-            row, col = np.meshgrid(rows[start : start + step], cols, indexing="ij")
-            x, y = across.transform(*grid.xys(row, col))
-            if not np.isfinite(x + y).all():
-                raise DataError(
-                    f"a part of the mosaic's grid in {grid.crs_name} cannot be shown in "
-                    f"{self.grid.crs_name}, the CRS of the embeddings: choose another CRS"
-                )
-            cells = np.stack([(y - mine.f) / mine.e, (x - mine.c) / mine.a], axis=-1)
-            out[start : start + step] = self.at(cells)
-        return out

@@ -22,6 +22,7 @@ from geodiff.geo.mosaic import WorkingRaster
 from geodiff.geo.provenance import Provenance
 from geodiff.geo.virtual import Tile, write_virtual
 from geodiff.geo.writing import WRITE_ERRORS, histogram, write_failure
+from geodiff.steps import Step
 from geodiff.window import Window
 
 Facts = Mapping[str, Any]
@@ -33,8 +34,8 @@ class Parts:
     Each part is a GeoTIFF of its own: written once, read back, brought to the disk and only then
     given its name and a line in the journal. A kill, a crash or a full disk can therefore spoil
     nothing that is finished. ``facts`` are JSON-ready values that fix every pixel: a later run with
-    the same ones goes on from the parts, after reading them again; a run with others is refused by
-    UsageError, unless ``restart`` is set. A lock keeps two runs off one output (OutputError).
+    the same ones goes on from the parts (``review`` reads them again); a run with others is refused
+    by UsageError, unless ``restart`` is set. A lock keeps two runs off one output (OutputError).
     ``with Parts(...)`` leaves nothing behind where no part is finished.
     """
 
@@ -79,6 +80,27 @@ class Parts:
         if not self.done:
             self.remove()
         self._unlock()
+
+    def review(self) -> Iterator[Step]:
+        """Read the parts of a former run again and forget those that are damaged, showing how far.
+
+        Until then ``done`` is what the journal says. Raises OutputError as ``part`` does.
+        """
+        names = list(self.done)
+        for number, name in enumerate(names, start=1):
+            if not _holds(self._file(name), self.done[name]):
+                del self.done[name]
+                try:
+                    self._file(name).unlink(missing_ok=True)
+                    self._rewrite()
+                except OSError as error:
+                    raise write_failure(self.out, error) from error
+            yield Step("review", number, len(names))
+
+    @property
+    def weight(self) -> int:
+        """Bytes of all parts on the disk."""
+        return sum(self._file(name).stat().st_size for name in self.done)
 
     @contextmanager
     def part(self, name: str, window: Window) -> Iterator[WorkingRaster]:
@@ -135,7 +157,7 @@ class Parts:
                 raise UsageError(self._differs(found.facts))
             self.begun, self.published = found.begun, found.published
             self.done = {
-                name: part for name, part in found.parts.items() if _holds(self._file(name), part)
+                name: part for name, part in found.parts.items() if self._file(name).is_file()
             }
         kept = {self._file(name).name for name in self.done}
         try:

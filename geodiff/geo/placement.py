@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 from odc.geo import CRS
+from pyproj import Transformer
+from rasterio._err import CPLE_BaseError
 from rasterio.io import DatasetReader
 from rasterio.warp import transform
 
@@ -88,10 +91,11 @@ class Placement:
         """The raster's fractional (row, col) at lattice positions; not finite where none is."""
         x, y = _between(grid.crs, self.crs, *grid.xys(row, col))
         inverse = ~self.affine
-        return (
-            inverse.d * x + inverse.e * y + inverse.f,
-            inverse.a * x + inverse.b * y + inverse.c,
-        )
+        with np.errstate(invalid="ignore"):  # 0 times infinity
+            return (
+                inverse.d * x + inverse.e * y + inverse.f,
+                inverse.a * x + inverse.b * y + inverse.c,
+            )
 
     def affine_at(self, row: int, col: int) -> Affine:
         """The raster's transform, counted from its pixel (row, col)."""
@@ -100,13 +104,13 @@ class Placement:
         y = mine.d * col + mine.e * row + mine.f
         return Affine(mine.a, mine.b, x, mine.d, mine.e, y)
 
-    def extent_on(self, grid: PixelGrid) -> Window:
-        """Lattice window that covers the raster; the grid's own where it cannot be told."""
+    def extent_on(self, grid: PixelGrid) -> Window | None:
+        """Lattice window that covers the raster; None where a part of it has no place there."""
         steps = np.linspace(0, 1, 33)
         row, col = np.meshgrid(steps * self.height, steps * self.width, indexing="ij")
         rows, cols = self._on(grid, row, col)
-        if not np.isfinite(rows + cols).all():
-            return grid.window
+        if not (np.isfinite(rows) & np.isfinite(cols)).all():
+            return None
         top, left = math.floor(rows.min()), math.floor(cols.min())
         return Window(
             top,
@@ -115,19 +119,29 @@ class Placement:
             max(math.ceil(cols.max()) - left, 1),
         )
 
-    def shrink(self, path: str, grid: PixelGrid) -> tuple[float, float]:
-        """Raster pixels per grid pixel, going down and across the grid, at the raster's centre.
+    def shrink(self, grid: PixelGrid, block: Window | None = None) -> tuple[float, float] | None:
+        """Raster pixels per grid pixel, going down and across the grid.
 
-        Raises DataError if the centre cannot be shown in the grid's CRS.
+        At the raster's centre, or in a ``block`` of the lattice, as near its middle as there is a
+        place on the raster; None where there is none.
         """
-        centre = np.array([self.height / 2]), np.array([self.width / 2])
-        row, col = self._on(grid, *centre)
+        if block is None:
+            row, col = self._on(grid, np.array([self.height / 2]), np.array([self.width / 2]))
+        else:
+            rows, cols = _points(block, 33)
+            down, across = self.positions(grid, rows, cols)
+            inside = (down >= 0) & (down <= self.height) & (across >= 0) & (across <= self.width)
+            if not inside.any():
+                return None
+            away = np.hypot(rows - block.row - block.height / 2, cols - block.col - block.width / 2)
+            best = np.unravel_index(np.where(inside, away, np.inf).argmin(), away.shape)
+            row, col = rows[best].reshape(1), cols[best].reshape(1)
         rows, cols = self.positions(
             grid, row + np.array([0.0, 1.0, 0.0]), col + np.array([0.0, 0.0, 1.0])
         )
         ratios = np.hypot(rows[1:] - rows[0], cols[1:] - cols[0])
         if not (np.isfinite(ratios).all() and ratios.min() > 0):
-            raise DataError(f"{path} cannot be shown in {grid.crs_name}: choose another CRS")
+            return None
         return float(ratios[0]), float(ratios[1])
 
     def source_window(self, grid: PixelGrid, block: Window, margin: int) -> Window | None:
@@ -136,12 +150,8 @@ class Placement:
         ``margin`` is in the raster's pixels; a fiftieth of the block comes on top, for the bending
         between the 17 x 17 points that are looked at.
         """
-        steps = np.linspace(0, 1, 17)
-        row, col = np.meshgrid(
-            block.row + steps * block.height, block.col + steps * block.width, indexing="ij"
-        )
-        rows, cols = self.positions(grid, row, col)
-        known = np.isfinite(rows + cols)
+        rows, cols = self.positions(grid, *_points(block, 17))
+        known = np.isfinite(rows) & np.isfinite(cols)
         if not known.any():
             return None
         rows, cols = rows[known], cols[known]
@@ -169,11 +179,25 @@ def raster_placement(path: str | Path) -> Placement:
         return Placement.of(dataset)
 
 
+def _points(block: Window, side: int) -> tuple[Positions, Positions]:
+    """Rows and columns of ``side`` x ``side`` points on and between the edges of a window."""
+    steps = np.linspace(0, 1, side)
+    rows, cols = block.row + steps * block.height, block.col + steps * block.width
+    return np.meshgrid(rows, cols, indexing="ij")
+
+
 def _between(
     source: CRS | None, target: CRS | None, x: Positions, y: Positions
 ) -> tuple[Positions, Positions]:
     # rasterio's PROJ, not pyproj's: the warp that follows must agree on the datum shift.
     if source is None or target is None or source == target:
         return x, y
-    to_x, to_y = transform(str(source), str(target), x.ravel(), y.ravel())
-    return np.asarray(to_x).reshape(x.shape), np.asarray(to_y).reshape(y.shape)
+    flat, moved = np.stack([x.ravel(), y.ravel()]), np.full((2, x.size), np.inf)
+    try:
+        moved[:] = transform(str(source), str(target), *flat)
+    except CPLE_BaseError:  # for one point without an image all are refused: pyproj tells which
+        guess = Transformer.from_crs(source.proj, target.proj, always_xy=True).transform(*flat)
+        known = np.isfinite(guess).all(axis=0)
+        with suppress(CPLE_BaseError):
+            moved[:, known] = transform(str(source), str(target), *flat[:, known])
+    return moved[0].reshape(x.shape), moved[1].reshape(y.shape)

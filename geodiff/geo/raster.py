@@ -110,7 +110,8 @@ class Reference:
         a large grid is not missed. Raises DataError as ``read`` does.
         """
         self.placement.check(self.path, grid)
-        common = self.placement.extent_on(grid).intersect(grid.window)
+        extent = self.placement.extent_on(grid)
+        common = grid.window if extent is None else extent.intersect(grid.window)
         if common is None:
             return 0.0
         rows = common.row + (np.arange(n := min(common.height, _SAMPLES)) + 0.5) * common.height / n
@@ -121,8 +122,7 @@ class Reference:
             inside &= (col >= 0) & (col < self.placement.width)
         if self.masked and inside.any():
             inside[inside] = self._sample_mask(row[inside], col[inside])
-        share = common.height * common.width / (grid.window.height * grid.window.width)
-        covered = float(inside.mean()) * share
+        covered = float(inside.mean()) * math.prod(common.shape) / math.prod(grid.window.shape)
         log.info("source: covers %.1f %% of the grid", 100 * covered)
         return covered
 
@@ -143,16 +143,15 @@ class Reference:
         return valid
 
     def _has_valid(self, dataset: DatasetReader) -> bool:
-        """Whether any pixel is valid: looks at tiles from the centre outwards, until one is."""
+        """Whether any pixel is valid; looks at tiles from the centre outwards."""
         if not self.masked and not np.issubdtype(np.dtype(dataset.dtypes[0]), np.inexact):
             return True
         whole, middle = Window(0, 0, *dataset.shape), np.array(dataset.shape) / 2
-        tiles = sorted(
-            whole.tiles(1024),
-            key=lambda tile: math.dist(
-                (tile.row + tile.height / 2, tile.col + tile.width / 2), middle
-            ),
-        )
+
+        def away(tile: Window) -> float:
+            return math.dist((tile.row + tile.height / 2, tile.col + tile.width / 2), middle)
+
+        tiles = sorted(whole.tiles(1024), key=away)
         return any(self._copy(dataset, tile)[1].any() for tile in tiles)
 
     def _copy(self, dataset: DatasetReader, window: Window) -> Pixels:
@@ -182,23 +181,32 @@ class Reference:
         """Pixels of ``target`` from whole blocks of the lattice, so that none depends on it."""
         image = np.zeros((3, *target.shape), np.uint8)
         valid = np.zeros(target.shape, np.bool_)
-        down, across = self.placement.shrink(self.path, grid)
-        size = _BLOCK
-        while size > 8 and size * max(down, across) > _SOURCE_SIDE:
-            size //= 2
-        if size * max(down, across) > _SOURCE_SIDE:
-            raise DataError(
-                f"{self.path} is {max(down, across):.0f} times finer than the grid: make a coarser "
-                "copy first (gdalwarp -r average -tr ...)"
-            )
-        for part in target.tiles(size):
-            block = Window(part.row // size * size, part.col // size * size, size, size)
-            warped = self._warp_block(dataset, grid, block, (down, across))
-            if warped is not None:
-                (rows, cols), (to_rows, to_cols) = part.within(block), part.within(target)
-                valid[to_rows, to_cols] = warped[3, rows, cols] >= _OPAQUE
-                image[:, to_rows, to_cols] = warped[:3, rows, cols] * valid[to_rows, to_cols]
+        # One figure, unless a part of the raster has no place in the grid's CRS.
+        overall = self.placement.shrink(grid) if self.placement.extent_on(grid) else None
+        for piece in target.tiles(_BLOCK):
+            shrink = overall or self.placement.shrink(grid, piece.snap(_BLOCK))
+            if shrink is None:
+                continue
+            for part in piece.tiles(size := self._block_side(max(shrink))):
+                block = part.snap(size)
+                warped = self._warp_block(dataset, grid, block, shrink)
+                if warped is not None:
+                    (rows, cols), (to_rows, to_cols) = part.within(block), part.within(target)
+                    valid[to_rows, to_cols] = warped[3, rows, cols] >= _OPAQUE
+                    image[:, to_rows, to_cols] = warped[:3, rows, cols] * valid[to_rows, to_cols]
         return image, valid
+
+    def _block_side(self, shrink: float) -> int:
+        """Pixels a side of the blocks that are warped at once, fewer for a finer raster."""
+        size = _BLOCK
+        while size > 8 and size * shrink > _SOURCE_SIDE:
+            size //= 2
+        if size * shrink > _SOURCE_SIDE:
+            raise DataError(
+                f"{self.path} is {shrink:.0f} times finer than the grid: make a coarser copy first "
+                "(gdalwarp -r average -tr ...)"
+            )
+        return size
 
     def _warp_block(
         self, dataset: DatasetReader, grid: PixelGrid, block: Window, shrink: tuple[float, float]

@@ -30,12 +30,17 @@ def check_output(path: str | Path, overwrite: bool = False, sources: Sequence[st
     check_target(item_path(path), overwrite, sources)
 
 
-def check_target(path: Path, overwrite: bool, sources: Sequence[str] = ()) -> None:
-    """``check_output`` for one file of any suffix."""
+def check_target(
+    path: Path, overwrite: bool, sources: Sequence[str] = (), store: bool = False
+) -> None:
+    """``check_output`` for one file of any suffix; a ``store`` may also replace a Zarr folder."""
     for source in sources:
         if _same(path, Path(source)):
             raise UsageError(f"the output {path} is a source: sources are never overwritten")
-    if path.is_dir():
+    if path.is_dir() and store:
+        if not any((path / name).is_file() for name in ("zarr.json", ".zgroup")):
+            raise OutputError(f"the output {path} is a directory, but no Zarr: take another name")
+    elif path.is_dir():
         raise OutputError(f"the output {path} is a directory: give a file name")
     if not path.parent.is_dir():
         raise OutputError(f"the directory {path.parent} does not exist: make it first")

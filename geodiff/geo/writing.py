@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as PixelWindow
 
 from geodiff.errors import OutputError
+from geodiff.steps import Step, drain
 from geodiff.window import Window
 
 # What a write can raise: rasterio lets GDAL's own errors through from some calls.
@@ -75,11 +76,18 @@ def histogram(path: Path) -> NDArray[np.int64]:
 
     Reads every pixel, in pieces of a few MB. Raises what GDAL raises where a block is damaged.
     """
+    return drain(reading_back(path))
+
+
+def reading_back(path: Path) -> Generator[Step, None, NDArray[np.int64]]:
+    """``histogram``, yielding progress; its counts are the generator's value."""
     with gdal(), rasterio.open(path) as dataset:
         counts = np.zeros((dataset.count, 256), np.int64)
-        for piece in Window(0, 0, dataset.height, dataset.width).tiles(_READ):
+        pieces = list(Window(0, 0, dataset.height, dataset.width).tiles(_READ))
+        for done, piece in enumerate(pieces, start=1):
             for band, pixels in enumerate(dataset.read(window=pixel_window(piece))):
                 counts[band] += np.bincount(pixels.ravel(), minlength=256)
+            yield Step("verify", done, len(pieces))
     return counts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,12 @@ from numpy.typing import NDArray
 
 from geodiff.errors import DataError, UsageError
 from geodiff.geo.boxes import parse_crs
+from geodiff.geo.embedding_formats import check_grid_target
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
 from geodiff.geo.placement import raster_placement
 from geodiff.geo.provenance import source_name
 from geodiff.geo.raster import Reference
-from geodiff.geo.target import check_target
 from geodiff.jobs.mosaic import values as kinds
 from geodiff.jobs.mosaic.check import ground_sample
 from geodiff.jobs.request import PLACE, check_box_options
@@ -30,7 +31,7 @@ STRIP = 512
 """Rows of pixels that are read at once, a block of a warped reference."""
 
 LEAST_VALID = 0.5
-"""Share of a cell's pixels that must be valid for the cell to be embedded."""
+"""Share of a cell's pixels that must be valid for the cell to be embedded; see ``least_valid``."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class EmbedRequest:
     """One embedding grid: of which raster, on which grid, and where to."""
 
     source: str  # the raster
-    out: str  # GeoTIFF to write, one float32 band a feature
+    out: str  # .tif, .zarr or .parquet
     model: str | None = None  # a model directory; None is the one shipped with the package
     bbox: tuple[float, float, float, float] | None = None  # west, south, east, north
     bbox_crs: str | None = None  # CRS of bbox; None: EPSG:4326
@@ -72,11 +73,9 @@ class EmbedRequest:
 
 def steps(request: EmbedRequest) -> Generator[Step, None, EmbeddingGrid]:
     """Embed and save, yielding progress; the generator's value is the grid."""
-    check_target(
-        Path(request.out), request.overwrite, (request.source, *filter(None, (request.like,)))
+    check_grid_target(
+        request.out, request.overwrite, (request.source, *filter(None, (request.like,)))
     )
-    if Path(request.out).suffix.lower() not in (".tif", ".tiff"):
-        raise UsageError(f"the output {request.out} does not end in .tif or .tiff")
     reference = Reference.open(request.source, request.bands, request.scale)
     model = Model.load(request.model, request.device)
     embeddings = yield from embed_steps(model, reference, request.grid, gsd=request.gsd)
@@ -158,6 +157,7 @@ def embed_steps(
     cell, size = model.cell, ground_sample(grid, gsd, model.gsd)
     cells = grid.cell_grid(cell)
     height, width = cells.window.shape
+    least = least_valid(reference, grid, cell)
     values = np.zeros((height, width, model.encoder.dim), np.float32)
     valid = np.zeros((height, width), np.bool_)
     if grid.crs is None and gsd is None and not empty:
@@ -168,7 +168,7 @@ def embed_steps(
         pixels, mask = reference.read(grid, strip.zoom_in(cell))
         rows = slice(strip.row - cells.row, strip.bottom - cells.row)
         tiles = mask.reshape(strip.height, cell, width, cell)
-        valid[rows] = good = tiles.mean((1, 3)) >= LEAST_VALID
+        valid[rows] = good = well_covered(mask, cell, least)
         if good.any():
             images = pixels.reshape(3, strip.height, cell, width, cell).transpose(1, 3, 0, 2, 4)
             chosen = torch.from_numpy(mend(images[good], tiles.swapaxes(1, 2)[good]))
@@ -180,7 +180,27 @@ def embed_steps(
             "within it, and check the CRS of the box"
         )
     name = source_name(reference.path)
-    return EmbeddingGrid(values, valid, cells, cell, size, model.encoder.fingerprint, name)
+    encoder = model.encoder.fingerprint
+    return EmbeddingGrid(values, valid, cells, cell, size, encoder, name, grid.window)
+
+
+def least_valid(reference: Reference, grid: PixelGrid, cell: int) -> float:
+    """The share of a cell's pixels that must be valid for it to be embedded: half.
+
+    Less for a raster smaller than two cells, which may fill none: half of what its best cell holds
+    at least, wherever the raster's corner lies on the lattice.
+    """
+    extent = reference.placement.extent_on(grid)
+    sides = () if extent is None else extent.shape
+    return LEAST_VALID * math.prod(min(1.0, side / (2 * cell)) for side in sides)
+
+
+def well_covered(mask: NDArray[np.bool_], cell: int, least: float) -> NDArray[np.bool_]:
+    """Which cells of a validity mask of whole cells, bool (row, col) in pixels, are embedded."""
+    height, width = (side // cell for side in mask.shape)
+    shares = mask.reshape(height, cell, width, cell).mean((1, 3))
+    good: NDArray[np.bool_] = shares >= least
+    return good
 
 
 def row_strips(cells: Window, height: int) -> Iterator[Window]:

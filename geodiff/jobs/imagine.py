@@ -1,18 +1,132 @@
-"""Nothing -> an EmbeddingGrid: the model's prior sampled on the cells of a grid."""
+"""A place -> an EmbeddingGrid from the model's prior, which sees no image of it."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from dataclasses import dataclass
+
 import numpy as np
 
+from geodiff.errors import UsageError
+from geodiff.geo.embedding_formats import check_grid_target
 from geodiff.geo.embeddings import EmbeddingGrid
-from geodiff.geo.grid import PixelGrid
+from geodiff.geo.grid import PixelGrid, raster_grid
+from geodiff.jobs.mosaic import values as kinds
+from geodiff.jobs.request import CHART, MODES, PLACE, SynthesizeRequest
 from geodiff.models.bundle import Model
+from geodiff.models.prior_condition import Condition
+from geodiff.steps import Step
+from geodiff.window import Window
+
+MOST_CELLS = 32_000_000
+"""Cells of one grid: 8 GB of vectors at 64 features."""
 
 
-def imagine(model: Model, grid: PixelGrid, seed: int = 0) -> EmbeddingGrid:
-    """Embeddings for the cells that cover ``grid``, a pure function of seed and cell position."""
-    cells = grid.cell_grid(model.cell)
-    values = model.prior.sample(seed, cells.window)
-    valid = np.ones(cells.window.shape, np.bool_)
-    gsd = grid.gsd or model.gsd
-    return EmbeddingGrid(values, valid, cells, model.cell, gsd, model.encoder.fingerprint)
+@dataclass(frozen=True)
+class ImagineRequest:
+    """One embedding grid from the prior: where, and where to."""
+
+    out: str  # .tif, .zarr or .parquet
+    model: str | None = None  # a model directory; None is the one shipped with the package
+    bbox: tuple[float, float, float, float] | None = None  # west, south, east, north
+    bbox_crs: str | None = None  # CRS of bbox; None: EPSG:4326
+    crs: str | None = None  # CRS of the grid; None: UTM of the box's centre
+    res: float | None = None  # pixel size in units of the CRS; None: the model's
+    like: str | None = None  # a raster whose grid is taken
+    gsd: float | None = None  # metres per pixel of a grid without CRS; None: the model's
+    seed: int = 0  # of the prior; 0 .. 2**63 - 1
+    margin: int | None = None  # cells around the box; None: those that a mosaic of it looks at
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        kinds.settle(self, PLACE | {"seed": kinds.seed, "margin": kinds.whole})
+        if not (self.bbox or self.like):
+            raise UsageError(
+                "nothing says where the embedding grid lies: give --bbox W,S,E,N or --like FILE"
+            )
+        if self.margin is not None and self.margin < 0:
+            raise UsageError(f"--margin {self.margin} must be 0 cells or more")
+        self.mosaic  # noqa: B018  (refuses what makes no sense)
+
+    @property
+    def mosaic(self) -> SynthesizeRequest:
+        """The mosaic of the same place, for whose painting the grid is meant."""
+        names = ("model", "bbox", "bbox_crs", "crs", "res", "like", "gsd", "seed")
+        return SynthesizeRequest("", **{name: getattr(self, name) for name in names})
+
+
+def steps(request: ImagineRequest) -> Generator[Step, None, EmbeddingGrid]:
+    """Sample and save, yielding progress; the generator's value is the grid."""
+    from geodiff.jobs.mosaic.check import check_place, ground_sample
+    from geodiff.jobs.plan import target_grid
+
+    check_grid_target(request.out, request.overwrite, tuple(filter(None, (request.like,))))
+    if request.bbox is not None:
+        check_place(request.mosaic)
+    elif request.like is not None:
+        ground_sample(raster_grid(request.like), request.gsd)
+    yield Step("load", 0, 1)
+    model = Model.load(request.model, "cpu")
+    grid = target_grid(request.mosaic, model)
+    notes: tuple[str, ...] = ()
+    if grid.crs is None and request.gsd is None:
+        notes = (f"no CRS: {model.gsd:g} m per pixel is assumed; give --gsd METRES if it is other",)
+    yield Step("imagine", 0, 1, notes=notes)
+    margin = request.margin
+    cells = around(model, grid) if margin is None else grid.latents(model.cell).pad(margin)
+    check_size(cells)
+    imagined = imagine(model, grid, request.seed, cells, request.gsd)
+    yield Step("imagine", 1, 1)
+    imagined.save(request.out)
+    yield Step("write", 1, 1)
+    return imagined
+
+
+def imagine(
+    model: Model,
+    grid: PixelGrid,
+    seed: int = 0,
+    cells: Window | None = None,
+    gsd: float | None = None,
+    condition: Condition | None = None,
+) -> EmbeddingGrid:
+    """Embeddings made for ``grid``, a pure function of the seed and the positions of the cells.
+
+    ``cells``: which ones, a window of the lattice of cells that covers ``grid``; None: just those
+    that do. ``gsd``: metres per pixel of a grid without CRS; None: the model's. ``condition``: what
+    the prior is asked for; raises UsageError for one that it does not understand.
+    """
+    own = grid.cell_grid(model.cell)
+    place = own if cells is None else own.crop(cells)
+    size, encoder = grid.gsd or gsd or model.gsd, model.encoder.fingerprint
+    values = model.prior.sample(seed, place.window, condition, size)
+    valid = np.ones(place.window.shape, np.bool_)
+    return EmbeddingGrid(values, valid, place, model.cell, size, encoder, "", grid.window)
+
+
+def around(model: Model, grid: PixelGrid) -> Window:
+    """The cells that a mosaic of ``grid`` looks at: those under its canvases, and one more.
+
+    For every mode, with the default layout and charts; between the outermost cells and the canvas
+    lies half a cell at least, so that the field inside does not depend on where the cells end.
+    """
+    from geodiff.jobs.mosaic.charts import charts, layout_of
+    from geodiff.jobs.mosaic.sampling import Sampling
+
+    layout, side = layout_of("auto", grid, False), CHART
+    settings = [Sampling.of(mode, model, None, None, 1) for mode in MODES]
+    parts = [chart for kind in settings for chart in charts(layout, grid, model, kind, side)]
+    canvases = [part.canvas for part in parts]
+    row, col = min(part.row for part in canvases), min(part.col for part in canvases)
+    bottom, right = max(part.bottom for part in canvases), max(part.right for part in canvases)
+    whole = Window(row, col, bottom - row, right - col).zoom_in(model.codec.factor)
+    return whole.zoom_out(model.cell).pad(1)
+
+
+def check_size(cells: Window) -> None:
+    """Raises UsageError for more cells than fit into memory."""
+    if cells.height * cells.width > MOST_CELLS:
+        raise UsageError(
+            f"the grid would have {cells.height} x {cells.width} cells, more than {MOST_CELLS}: "
+            "give a smaller box or a larger --res"
+        )

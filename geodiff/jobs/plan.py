@@ -17,11 +17,17 @@ from geodiff.jobs.embed import reference_grid, snap
 from geodiff.jobs.mosaic.charts import Chart, charts, check_reach, layout_of
 from geodiff.jobs.mosaic.check import ground_sample
 from geodiff.jobs.mosaic.sampling import Sampling
-from geodiff.jobs.mosaic.sources import Source, saved_embeddings
-from geodiff.jobs.request import SynthesizeRequest
+from geodiff.jobs.mosaic.sources import Saved, Source, saved_embeddings
+from geodiff.jobs.request import CHART, SynthesizeRequest
 from geodiff.models.bundle import Model
 
 log = logging.getLogger(__name__)
+
+START_SECONDS = 2
+"""Loading the shipped model."""
+
+DECODING = 130
+"""Windows of the shipped denoiser that take as long as decoding a megapixel, halos included."""
 
 MODEL_MB = 900
 """Resident memory of Python, torch and the shipped model (see benchmarks/speed.py)."""
@@ -121,8 +127,11 @@ def default_res(request: SynthesizeRequest, model: Model) -> float:
     return float(model.gsd / crs.axis_info[0].unit_conversion_factor)
 
 
-def grid_of_embeddings(request: SynthesizeRequest, saved: EmbeddingGrid) -> PixelGrid:
-    """All pixels under the saved cells, or those of the box in the cells' CRS and resolution."""
+def grid_of_embeddings(request: SynthesizeRequest, saved: Saved) -> PixelGrid:
+    """The pixels that the grid was made for, else all under its cells; or those of the box.
+
+    The box is laid out in the cells' CRS and resolution unless the request names others.
+    """
     own = saved.grid
     affine = own.geobox.affine
     pixel = affine.a / saved.cell
@@ -139,18 +148,20 @@ def grid_of_embeddings(request: SynthesizeRequest, saved: EmbeddingGrid) -> Pixe
             )
         res = snap(pixel) if request.res is None else request.res
         return box_grid(request.bbox, request.bbox_crs, request.crs or str(own.crs), res)
-    return own.pixel_grid(saved.cell)
+    under = own.pixel_grid(saved.cell)
+    return under if saved.pixels is None else under.crop(saved.pixels)
 
 
 def make_plan(request: SynthesizeRequest, model: Model, grid: PixelGrid, source: Source) -> Plan:
     """Count the work; times one batch of the network."""
     sampling = Sampling.of(request.mode, model, request.steps, request.guidance, request.batch)
-    crowd = bool(request.workers or request.scheduler)
-    layout = layout_of(request.layout, grid, crowd)
-    parts = charts(layout, grid, model, sampling, request.chart)
+    layout = layout_of(request.layout, grid, request.wants_charts)
+    parts = charts(layout, grid, model, sampling, request.chart or CHART)
     check_reach(parts)
     evaluations = sum(sampling.evaluations(chart.canvas) for chart in parts)
     height, width = grid.window.shape
+    work = sum(sampling.computed(chart.canvas) for chart in parts)
+    work += round(DECODING * height * width / 1e6)
     where = f"row {grid.row}, column {grid.col} of the lattice"
     log.info("grid: %d x %d px from %s, %s", width, height, where, grid.crs_name)
     gsd = ground_sample(grid, request.gsd, source.gsd or model.gsd)
@@ -164,11 +175,11 @@ def make_plan(request: SynthesizeRequest, model: Model, grid: PixelGrid, source:
         coverage=source.coverage,
         windows=sum(sampling.windows(chart.canvas) for chart in parts),
         evaluations=evaluations,
-        seconds=evaluations * seconds_per_window(model, sampling) + height * width / 1e6,
+        seconds=START_SECONDS + work * seconds_per_window(model, sampling),
         memory_mb=MODEL_MB + canvas_mb(model, parts, source),
         disk_mb=2 * 3 * height * width / 1e6,
         model=model.name,
-        notes=tuple(notes(model, grid, gsd, source.coverage)),
+        notes=(*notes(model, grid, gsd, source.coverage), *idle(request.workers, len(parts))),
         factor=model.codec.factor,
     )
 
@@ -177,7 +188,7 @@ def canvas_mb(model: Model, parts: tuple[Chart, ...], source: Source) -> float:
     """Memory of one chart's solver state, field and embeddings, in MB."""
     latents = max(chart.canvas.height * chart.canvas.width for chart in parts)
     cells = latents * (model.codec.factor / model.cell) ** 2
-    if source.saved is not None:
+    if isinstance(source.saved, EmbeddingGrid):
         cells = source.saved.valid.size
     state = latents * model.codec.channels * 4 * 6
     field = latents * model.encoder.dim * 2
@@ -201,6 +212,13 @@ def notes(model: Model, grid: PixelGrid, gsd: float, coverage: float | None) -> 
             "trained on; the picture will show things at the wrong size"
         )
     return told
+
+
+def idle(workers: int, count: int) -> list[str]:
+    """A note on workers that no chart is left for."""
+    if workers <= count:
+        return []
+    return [f"{workers} workers are asked for and the mosaic has {count} charts: {count} will do"]
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from geodiff.errors import UsageError
 from geodiff.jobs.mosaic import values
+from geodiff.jobs.prompt import Prompt
 
 if TYPE_CHECKING:
     from geodiff.geo.embeddings import EmbeddingGrid
@@ -17,6 +18,8 @@ FILLS = ("nearest", "stop")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LAYOUTS = ("auto", "single", "world")
 PRECISIONS = ("auto", "bf16", "fp32")
+CHART = 2048
+"""Pixels a side of a world chart where nobody asks for another."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class SynthesizeRequest:
 
     The grid comes from ``like``, else from ``bbox`` with ``crs`` and ``res``, else from the
     reference itself (kept to the bit), else from the embedding grid. The embeddings come from
-    ``reference``, from ``embeddings``, or from the model's prior when neither is given. Paths may
+    ``reference``, from ``embeddings``, or from the model's prior, which follows ``text`` if given. Paths may
     be given as pathlib.Path, boxes and the like as any sequence or array, a CRS as an EPSG number
     or an object with ``to_wkt``. Raises UsageError for combinations that make no sense.
     """
@@ -45,12 +48,14 @@ class SynthesizeRequest:
     gsd: float | None = None  # metres per pixel of a grid without CRS; None: the model's
     seed: int = 0  # of the noise, and of the prior unless prior_seed is given; 0 .. 2**63 - 1
     prior_seed: int | None = None  # of the prior alone
+    text: str | None = None  # words that the model's prior follows (extra `text`)
+    prompt_guidance: float | None = None  # how strictly it follows them; None: 3; 1 is plain
     mode: str = "balanced"
     steps: int | None = None  # solver steps; None: the mode's
     guidance: float | None = None  # guidance scale; None: the model's; 1 is none
     batch: int = 8  # windows a network call
     layout: str = "auto"  # single: one canvas; world: charts of the lattice; auto: by size
-    chart: int = 2048  # pixels a side of a world chart; another size is another mosaic
+    chart: int | None = None  # pixels a side of a world chart, another mosaic each; None: CHART
     workers: int = 0  # processes of a local Dask cluster that paint charts; 0: this process alone
     scheduler: str | None = None  # address of a running Dask scheduler, tcp://host:port
     restart: bool = False  # begin anew where an unfinished mosaic lies
@@ -64,11 +69,7 @@ class SynthesizeRequest:
 
     def __post_init__(self) -> None:
         values.settle(self, KINDS)
-        if self.reference and self.embeddings:
-            raise UsageError(
-                f"--reference {self.reference} and --embeddings {self.embeddings} are both given: "
-                "a mosaic goes by one source, leave one out"
-            )
+        self._check_source()
         scaled = self.crs is not None or self.res is not None
         if self.like and (self.bbox or scaled):
             raise UsageError(
@@ -106,9 +107,35 @@ class SynthesizeRequest:
             raise UsageError(f"--batch {self.batch} must be at least 1")
         self._check_charts()
 
+    def _check_source(self) -> None:
+        """Raises UsageError for more than one source, and for words that make no sense."""
+        named = {
+            "--reference": self.reference,
+            "--embeddings": None if self.embeddings is None else self.embeddings_name,
+            "--text": None if self.text is None else f'"{self.text[:40]}"',
+        }
+        given = [f"{option} {value}" for option, value in named.items() if value is not None]
+        if len(given) > 1:
+            both = "both" if len(given) == 2 else "all"
+            raise UsageError(
+                f"{' and '.join(given)} are {both} given: a mosaic goes by one source, leave "
+                f"{'one' if len(given) == 2 else 'two'} out"
+            )
+        if self.prompt_guidance is not None and self.text is None:
+            raise UsageError(
+                f"--prompt-guidance {self.prompt_guidance:g} tells how strictly to follow a text: "
+                "give --text, or leave it out"
+            )
+        self.prompt  # noqa: B018  (refuses what is no text)
+
+    @property
+    def prompt(self) -> Prompt | None:
+        """The words to go by."""
+        return None if self.text is None else Prompt(self.text, self.prompt_guidance)
+
     def _check_charts(self) -> None:
         """Raises UsageError for charts and workers that make no sense."""
-        if self.chart < 128 or self.chart % 128:
+        if self.chart is not None and (self.chart < 128 or self.chart % 128):
             raise UsageError(f"--chart {self.chart} must be a multiple of 128 pixels, at least 128")
         if self.workers < 0:
             raise UsageError(f"--workers {self.workers} must be 0 or more")
@@ -121,6 +148,16 @@ class SynthesizeRequest:
             raise UsageError(
                 "--layout single is one canvas, which no cluster can share: use --layout world"
             )
+        if self.layout == "single" and self.chart is not None:
+            raise UsageError(
+                f"--layout single is one canvas, so --chart {self.chart} would do nothing: leave "
+                "it out, or use --layout world"
+            )
+
+    @property
+    def wants_charts(self) -> bool:
+        """Whether something is asked for that only charts have: layout auto then takes them."""
+        return bool(self.workers or self.scheduler or self.chart is not None)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -168,7 +205,8 @@ PLACE: dict[str, values.Convert] = {
 """What `embed` and `synthesize` have in common."""
 
 KINDS: dict[str, values.Convert] = PLACE | {
-    "reference": values.path, "embeddings": embeddings, "seed": values.seed,
+    "reference": values.path, "embeddings": embeddings, "text": values.text, "seed": values.seed,
+    "prompt_guidance": values.number,
     "prior_seed": values.seed, "steps": values.whole, "guidance": values.number,
     "batch": values.whole, "chart": values.whole, "workers": values.whole, "co": values.texts,
     "preview": values.path,

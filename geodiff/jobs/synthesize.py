@@ -14,15 +14,17 @@ from geodiff.geo.grid import PixelGrid
 from geodiff.geo.parts import Parts
 from geodiff.geo.preview import preview
 from geodiff.geo.provenance import Provenance, software_version
+from geodiff.geo.saved import SavedEmbeddings
 from geodiff.geo.target import check_output, item_path
 from geodiff.geo.writing import WRITE_ERRORS, write_failure
 from geodiff.jobs.mosaic.check import check_request
-from geodiff.jobs.mosaic.cluster import Task, paint_on_cluster
-from geodiff.jobs.mosaic.guides import Guide, PriorGuide, RasterGuide, SavedGuide
+from geodiff.jobs.mosaic.cluster import paint_on_cluster
+from geodiff.jobs.mosaic.guides import Guide, HeldGuide, PriorGuide, RasterGuide, SavedGuide
 from geodiff.jobs.mosaic.painting import Painter, paint_charts
 from geodiff.jobs.mosaic.room import check_room
 from geodiff.jobs.mosaic.sampling import Sampling
 from geodiff.jobs.mosaic.sources import Source, open_source
+from geodiff.jobs.mosaic.worker import Task
 from geodiff.jobs.plan import Plan, make_plan, target_grid
 from geodiff.jobs.request import SynthesizeRequest
 from geodiff.models.bundle import Model
@@ -56,11 +58,27 @@ class Result:
 def synthesize(out: str | Path, **options: Any) -> Result:
     """Write a synthetic mosaic to ``out``; ``options`` are the fields of SynthesizeRequest.
 
-    ``model`` may also be a loaded Model; its directory is read again.
+    ``model`` may also be a loaded Model, which is then used as it is, on its device; the processes
+    of a cluster read its directory. The call is kept as the command of the mosaic's provenance.
     """
-    if isinstance(options.get("model"), Model):
-        options["model"] = str(options["model"].path)
-    return drain(steps(SynthesizeRequest(out=str(out), **options)))
+    model = options.get("model")
+    loaded = model if isinstance(model, Model) else None
+    if loaded is not None:
+        options["model"] = str(loaded.path)
+    options.setdefault("command", call_of(out, options))
+    return drain(steps(SynthesizeRequest(out=str(out), **options), loaded))
+
+
+def call_of(out: str | Path, options: dict[str, Any]) -> str:
+    """The call of ``synthesize`` as Python text; of what is no plain value only the type."""
+    plain = (str, int, float, tuple, list, type(None))
+    given = {"": str(out), **options}
+    told = [
+        (f"{name}=" if name else "")
+        + (repr(value) if isinstance(value, plain) else f"<{type(value).__name__}>")
+        for name, value in given.items()
+    ]
+    return f"geodiff.synthesize({', '.join(told)})"
 
 
 def plan(request: SynthesizeRequest) -> Plan:
@@ -71,18 +89,20 @@ def plan(request: SynthesizeRequest) -> Plan:
     return make_plan(request, model, grid, open_source(request, model, grid))
 
 
-def steps(request: SynthesizeRequest) -> Generator[Step, None, Result]:
+def steps(request: SynthesizeRequest, model: Model | None = None) -> Generator[Step, None, Result]:
     """Run the whole job, yielding progress; the generator's value is the result.
 
+    ``model`` is that of the request where it is loaded already.
     Stopped or killed, it leaves the finished charts of a world layout behind, and the same request
     goes on with them.
     """
     began = time.perf_counter()
     check_request(request)
     yield Step("load", 0, 1)
-    # On a foreign cluster the workers have the devices; here only plans are made.
-    device = "cpu" if request.scheduler else request.device
-    model = Model.load(request.model, device, request.precision)
+    if model is None:
+        # On a foreign cluster the workers have the devices; here only plans are made.
+        device = "cpu" if request.scheduler else request.device
+        model = Model.load(request.model, device, request.precision)
     yield Step("load", 1, 1)
     grid = target_grid(request, model)
     source = open_source(request, model, grid)
@@ -92,20 +112,19 @@ def steps(request: SynthesizeRequest) -> Generator[Step, None, Result]:
     provenance = describe(request, model, plan, source)
     facts = facts_of(request, model, plan, source)
     with Parts(request.out, grid, facts, provenance.created, request.restart) as parts:
+        yield from parts.review()
         # Again, under the lock: another run may have finished in the meantime.
         check_output(request.out, request.overwrite or parts.published, request.sources)
         provenance = replace(provenance, created=parts.begun)
         try:
             yield from paint(request, model, plan, source, parts)
-            yield Step("write", 0, 1)
-            item = publish(request, plan, provenance, parts)
+            item = yield from publish(request, plan, provenance, parts)
         except BaseException as error:
             # One canvas: nothing to go on with, unless it was stopped amid taking its names.
             if len(plan.charts) == 1 and (isinstance(error, Exception) or not parts.published):
                 parts.remove()
             raise
         parts.remove()
-    yield Step("write", 1, 1)
     seconds = time.perf_counter() - began
     return Result(request.out, str(item), request.preview, plan, provenance, seconds)
 
@@ -125,16 +144,18 @@ def painter_of(
     """What paints the charts of the request."""
     sampling = Sampling.of(request.mode, model, request.steps, request.guidance, request.batch)
     gsd = request.gsd or (source.gsd if grid.crs is None else None)
-    return Painter(model, grid, sampling, guide_of(model, source), request.seed, gsd)
+    return Painter(model, grid, sampling, guide_of(model, source, gsd), request.seed, gsd)
 
 
-def guide_of(model: Model, source: Source) -> Guide:
+def guide_of(model: Model, source: Source, gsd: float | None) -> Guide:
     """The source, ready to be asked for embeddings."""
     if source.reference is not None:
         return RasterGuide(model, source.reference)
+    if isinstance(source.saved, SavedEmbeddings):
+        return SavedGuide(source.saved)
     if source.saved is not None:
-        return SavedGuide(source.saved.filled())
-    return PriorGuide(model, source.seed)
+        return HeldGuide(source.saved.filled())
+    return PriorGuide(model, source.seed, source.condition, gsd)
 
 
 def describe(request: SynthesizeRequest, model: Model, plan: Plan, source: Source) -> Provenance:
@@ -181,13 +202,16 @@ def facts_of(
     }
 
 
-def publish(request: SynthesizeRequest, plan: Plan, provenance: Provenance, parts: Parts) -> Path:
+def publish(
+    request: SynthesizeRequest, plan: Plan, provenance: Provenance, parts: Parts
+) -> Generator[Step, None, Path]:
     """COG, preview and STAC item, made and checked first, then put into place; the item's path."""
     out, made = Path(request.out), parts.folder / "mosaic.cog.tif"
     beside = [item_path(out), *([Path(request.preview)] if request.preview else [])]
     new = [path for path in beside if not path.exists()]
     try:
-        cog.make(parts.assemble(provenance), made, request.cog_profile, request.co)
+        virtual = parts.assemble(provenance)
+        yield from cog.making(virtual, made, request.cog_profile, request.co, parts.weight)
         check_output(out, request.overwrite or parts.published, request.sources)
         parts.publish()
         if request.preview:

@@ -55,6 +55,7 @@ def spawn(tmp_path: Path) -> Iterator[Spawn]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # a process group of its own, as in a terminal
         )
         started.append(process)
         return process

@@ -13,8 +13,8 @@ import rasterio
 import geodiff
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.source import quiet
-from geodiff.models.bundle import SHIPPED
 from geodiff.models.encoder import CellNetwork, Encoder
+from geodiff.models.shipped import SHIPPED
 from tests.cli.conftest import Invoke, failed
 
 

@@ -50,6 +50,14 @@ def test_lines_parse_and_end_with_done(capsys: pytest.CaptureFixture[str]) -> No
     assert all(line["seconds"] >= 0 for line in lines)
 
 
+def test_a_step_is_not_printed_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("json") as shown:
+        shown.loading()  # before the libraries are there; then the job says so too
+        shown.follow(job([]))
+    stages = [json.loads(line)["stage"] for line in capsys.readouterr().err.splitlines()]
+    assert stages.count("load") == 1
+
+
 def test_a_figure_cannot_hide_the_stage(capsys: pytest.CaptureFixture[str]) -> None:
     Lines().show(Step("paint", 1, 2, {"stage": 7.0, "done": 9.0}))
     line = json.loads(capsys.readouterr().err)

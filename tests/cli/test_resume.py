@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from pathlib import Path
 
+import psutil
+import pytest
+
 from tests.cli.conftest import BOX, Invoke, Spawn, failed
+from tests.jobs.rasters import read_raster
 
 WORLD = f"synthesize --bbox {BOX} --layout world --chart 128 --steps 4 --out a.tif --model"
 
@@ -37,10 +42,45 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_line_does(
     result = invoke(WORLD, model, "--progress", "json")
     assert result.exit_code == 0, result.output
     steps = [json.loads(line) for line in result.stderr.splitlines()]
+    (review,) = [(s["done"], s["total"]) for s in steps if s["stage"] == "review"][-1:]
+    assert review == (int(match[1]), int(match[1]))  # read back, before anything is painted
     painted = [step["done"] for step in steps if step["stage"] == "paint"]
     assert painted[0] == 4 * int(match[1])
     assert painted[-1] == 16
     assert {path.name for path in tmp_path.iterdir()} == {"a.tif", "a.json"}
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="a terminal interrupts a process group")
+def test_ctrl_c_stops_all_workers_and_the_same_line_goes_on(
+    spawn: Spawn, invoke: Invoke, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")  # whole files are compared
+    line = f"{WORLD.replace('--steps 4', '--steps 12')} {model} --workers 2"
+    process = spawn(f"-m geodiff_cli {line}", "--progress", "json")
+    assert process.stderr is not None
+    for step in map(json.loads, process.stderr):
+        if step["stage"] == "paint" and step["done"]:
+            break
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert len([worker for worker in workers if "spawn_main" in " ".join(worker.cmdline())]) >= 2
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, stderr = process.communicate()
+    told = [line for line in stderr.splitlines() if not line.startswith("{")]
+    assert process.returncode == 130
+    assert len(told) == 1
+    assert re.match(
+        r"Error: interrupted: [123] of 4 charts are finished and kept beside a\.tif; the same "
+        "command goes on from there",
+        told[0],
+    )
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert alive == []
+    result = invoke(line)
+    assert result.exit_code == 0, result.output
+    undisturbed = line.replace("--out a.tif", "--out b.tif").replace(" --workers 2", "")
+    assert invoke(undisturbed).exit_code == 0
+    assert read_raster("a.tif").tobytes() == read_raster("b.tif").tobytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.tif", "a.json", "b.tif", "b.json"}
 
 
 def test_what_cannot_be_shared_or_divided_is_refused(invoke: Invoke, model: str) -> None:
@@ -48,6 +88,8 @@ def test_what_cannot_be_shared_or_divided_is_refused(invoke: Invoke, model: str)
         return failed(invoke(f"synthesize --bbox {BOX} --out a.tif --model", model, *more), 2)
 
     assert "--layout single is one canvas" in line("--layout", "single", "--workers", "2")
+    told = line("--layout", "single", "--chart", "2048")  # also where it is the default
+    assert "so --chart 2048 would do nothing: leave it out, or use --layout world" in told
     assert "give one of them" in line("--workers", "2", "--scheduler", "tcp://a:1")
     assert "--chart 100 must be a multiple of 128 pixels" in line("--chart", "100")
     assert "--workers -1 must be 0 or more" in line("--workers", "-1")

@@ -13,10 +13,12 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
+from rasterio._err import CPLE_BaseError
 from rio_cogeo.cogeo import cog_validate
 
 from geodiff.errors import OutputError, UsageError
-from geodiff.geo.cog import PROFILES, check_options, finish
+from geodiff.geo.cog import finish, making
+from geodiff.geo.cog_options import PROFILES, check_options
 from geodiff.geo.grid import PixelGrid
 from geodiff.geo.mosaic import WorkingRaster
 from geodiff.geo.provenance import Provenance
@@ -319,3 +321,41 @@ def test_a_source_is_never_overwritten(tmp_path: Path, link: str) -> None:
         out.hardlink_to(source)
     with pytest.raises(UsageError, match="is a source"):
         check_output(out, overwrite=True, sources=["https://example.org/a.tif", str(source)])
+
+
+def test_progress_of_writing_ends_with_every_pixel_read_back(tmp_path: Path) -> None:
+    source = tmp_path / "s.tif"
+    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "width": 1500, "height": 1100}
+    place = {"crs": "EPSG:32611", "transform": rasterio.Affine(1, 0, 5e5, 0, -1, 4e6)}
+    with rasterio.open(source, "w", **profile, **place) as dataset:
+        dataset.write(np.random.default_rng(0).integers(0, 256, (3, 1100, 1500), np.uint8))
+    for codec in ("zstd", "jpeg"):
+        steps = list(making(source, tmp_path / f"{codec}.tif", codec))
+        stages = list(dict.fromkeys(step.stage for step in steps))
+        assert stages == ["write", "verify"]
+        for stage in stages:
+            done = [step.done for step in steps if step.stage == stage]
+            assert done == sorted(done)
+            assert done[-1] == {"write": 100, "verify": 2 * 2}[stage]
+        written = [step for step in steps if step.stage == "write"]
+        assert written[0].done == 0
+        assert len(written) > 2  # something is told while GDAL is at it
+
+
+def test_a_copy_that_is_given_up_or_fails_leaves_nothing(tmp_path: Path) -> None:
+    source, target = tmp_path / "s.tif", tmp_path / "t.tif"
+    profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "width": 900, "height": 700}
+    place = {"crs": "EPSG:32611", "transform": rasterio.Affine(1, 0, 5e5, 0, -1, 4e6)}
+    with rasterio.open(source, "w", **profile, **place) as dataset:
+        dataset.write(np.full((3, 700, 900), 7, np.uint8))
+    running = making(source, target)
+    for step in running:
+        if step.done:
+            break
+    running.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"s.tif"}
+    whole = source.read_bytes()
+    source.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises((rasterio.errors.RasterioError, CPLE_BaseError, OSError)):
+        list(making(source, target))
+    assert {path.name for path in tmp_path.iterdir()} == {"s.tif"}

@@ -15,6 +15,7 @@ from geodiff.geo.grid import PixelGrid, box_grid
 from geodiff.geo.journal import folder_of, journal_of, publishing, read_journal, unfinished
 from geodiff.geo.parts import Parts
 from geodiff.geo.provenance import Provenance
+from geodiff.steps import Step
 from geodiff.window import Window
 
 BEGUN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -143,8 +144,25 @@ def test_a_damaged_part_is_painted_again(tmp_path: Path, damage: str) -> None:
         with rasterio.open(part, "r+") as dataset:
             dataset.write(pixels(9))
     with open_parts(out) as parts:
+        steps = list(parts.review())
+        known = 1 if damage == "missing" else 2  # what is not there need not be read
+        assert steps == [Step("review", number, known) for number in range(1, known + 1)]
         assert set(parts.done) == {"0"}
         assert {path.name for path in folder_of(out).iterdir()} == {"0.tif", "journal.jsonl"}
+    entries = read_journal(out)
+    assert entries is not None
+    assert set(entries.parts) == {"0"}
+
+
+def test_a_stop_in_the_middle_of_a_review_loses_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "a.tif"
+    stopped_after(out, 3)
+    (folder_of(out) / "0.tif").write_bytes(b"damaged")
+    with open_parts(out) as parts:
+        next(iter(parts.review()))
+    with open_parts(out) as parts:
+        list(parts.review())
+        assert set(parts.done) == {"1", "2"}
 
 
 def test_left_overs_of_a_killed_run_are_swept(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 import rasterio
 from affine import Affine
+from pyproj import Transformer
 from rasterio.enums import ColorInterp
 
 from geodiff.errors import DataError, UsageError
@@ -246,6 +247,36 @@ def test_coverage_is_the_share_of_the_grid(tmp_path: Path, crs: str) -> None:
         if crs == "EPSG:32632":  # in another CRS the grid is the turned box's bounds
             assert coverage == pytest.approx(share, rel=0.05), box
         assert reference.read(grid)[1].mean() == pytest.approx(coverage, rel=0.02), box
+
+
+def world_map(path: Path, degrees: float, **profile: object) -> Path:
+    """A raster of the whole world in longitude and latitude."""
+    height, width = round(180 / degrees), round(360 / degrees)
+    place = Affine(degrees, 0.0, -180.0, 0.0, -degrees, 90.0)
+    return write(
+        path, smooth(height=height, width=width), crs="EPSG:4326", transform=place, **profile
+    )
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32611", "EPSG:2193", "EPSG:3031"])
+@pytest.mark.parametrize("res", [3_000.0, 30_000.0])
+def test_a_map_of_the_world_is_warped_onto_any_grid(tmp_path: Path, crs: str, res: float) -> None:
+    # PROJ has no image in these projections for some places on the far side of the globe.
+    reference = Reference.open(world_map(tmp_path / "world.tif", 0.5))
+    x, y = {"EPSG:32611": (5e5, 4e6), "EPSG:2193": (1.6e6, 5.4e6), "EPSG:3031": (1e6, 1e6)}[crs]
+    grid = box_grid((x - 5e5, y - 5e5, x + 5e5, y + 5e5), crs, crs, res)
+    assert reference.coverage(grid) == 1
+    image, valid = reference.read(grid)
+    assert valid.all()
+    for row, col in ((0, 0), (1, 2), (3, 3)):  # the pixel shows the place where it lies
+        at = grid.xy(grid.row + row + 0.5, grid.col + col + 0.5)
+        lon, lat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(*at)
+        truth = smooth(height=360, width=720)[:, int((90 - lat) * 2), int((lon + 180) * 2)]
+        assert np.abs(image[:, row, col] - truth.astype(float)).max() < 25
+    part = Window(grid.row - 3, grid.col + 1, 5, 2)
+    wide, _ = reference.read(grid, grid.window.pad(4))
+    again, _ = reference.read(grid, part)
+    assert np.array_equal(again, wide[(slice(None), *part.within(grid.window.pad(4)))])
 
 
 REFUSED = {

@@ -60,6 +60,18 @@ def test_a_cell_is_valid_from_half_of_its_pixels_on(tmp_path: Path, model: Model
     assert np.isnan(grid.values[~grid.valid]).all()
 
 
+@pytest.mark.parametrize("size", [(7, 64), (10, 10), (17, 17), (3, 20)])
+@pytest.mark.parametrize("corner", [0, 5, 8, 13])
+def test_a_raster_smaller_than_a_cell_is_embedded_wherever_its_corner_lies(
+    tmp_path: Path, model: Model, size: tuple[int, int], corner: int
+) -> None:
+    path = write_raster(tmp_path / "strip.tif", np.maximum(texture(*size), 1))
+    grid = raster_grid(path).crop(Window(-corner, -corner, size[0] + corner, size[1] + corner))
+    found = embed(model, path, grid)
+    assert found.valid.any()
+    assert np.isfinite(found.values[found.valid]).all()
+
+
 def test_a_mended_cell_does_not_depend_on_the_grid(tmp_path: Path, model: Model) -> None:
     pixels = np.maximum(texture(32, 96), 1)
     pixels[:, 3:9, 34:40] = 0

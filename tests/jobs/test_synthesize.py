@@ -102,7 +102,11 @@ def test_same_request_gives_the_same_pixels(first: Result, paint: Paint, scene: 
     assert np.array_equal(pixels(again), pixels(first))
     with rasterio.open(first.path) as one, rasterio.open(again.path) as other:
         tags = [
-            {name: text for name, text in dataset.tags().items() if name != "TIFFTAG_DATETIME"}
+            {
+                name: text
+                for name, text in dataset.tags().items()
+                if name not in ("TIFFTAG_DATETIME", "GEODIFF_COMMAND")
+            }
             for dataset in (one, other)
         ]
     assert tags[0] == tags[1]
@@ -413,3 +417,19 @@ def test_a_prior_seed_is_refused_beside_a_source(scene: Path, paint: Paint) -> N
 def test_the_layout_s_seed_stands_in_the_tags(paint: Paint) -> None:
     box = (-117.76, 34.09, -117.7595, 34.0904)
     assert paint(bbox=box, prior_seed=3).provenance.source.endswith("seed 3")
+
+
+def test_a_loaded_model_is_used_as_it_is_and_the_call_is_kept(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object) -> Model:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(Model, "load", load)
+    out = tmp_path / "out.tif"
+    box = (-117.76, 34.09, -117.7595, 34.0904)
+    result = synthesize(out, model=model, bbox=box, steps=1, seed=3)
+    assert result.provenance.model_hash == model.hash
+    call = result.provenance.command
+    assert call.startswith(f"geodiff.synthesize({str(out)!r}, model=")
+    assert "steps=1, seed=3" in call

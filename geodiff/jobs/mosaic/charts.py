@@ -36,11 +36,11 @@ class Chart:
         return common
 
 
-def layout_of(layout: str, grid: PixelGrid, shared: bool) -> str:
-    """``auto`` decided: single up to SINGLE_SIDE pixels a side, unless ``shared``; world beyond."""
+def layout_of(layout: str, grid: PixelGrid, wanted: bool) -> str:
+    """``auto`` decided: world beyond SINGLE_SIDE pixels a side and where it is ``wanted``."""
     if layout != "auto":
         return layout
-    return "single" if max(grid.window.shape) <= SINGLE_SIDE and not shared else "world"
+    return "single" if max(grid.window.shape) <= SINGLE_SIDE and not wanted else "world"
 
 
 def halo(model: Model, sampling: Sampling) -> int:

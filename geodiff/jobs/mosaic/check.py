@@ -7,7 +7,7 @@ from pathlib import Path
 from geodiff.errors import ModelError, UsageError
 from geodiff.geo import journal
 from geodiff.geo.boxes import DEGREES, check_box, parse_crs, project_box, utm_crs
-from geodiff.geo.cog import check_options
+from geodiff.geo.cog_options import check_options
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
 from geodiff.geo.placement import raster_placement
 from geodiff.geo.target import check_output, check_target
@@ -26,6 +26,8 @@ def check_request(request: SynthesizeRequest) -> None:
         check_target(Path(request.preview), ours, request.sources)
     if request.model is not None and not Path(request.model).is_dir():
         raise ModelError(f"the model directory {request.model} does not exist")
+    if request.prompt is not None:
+        request.prompt.check(request.model)
     if request.bbox is not None:
         check_place(request)
     grid = raster_grid(request.like) if request.like else None

@@ -3,79 +3,33 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from geodiff.errors import GeodiffError, ModelError, UsageError
-from geodiff.geo.grid import PixelGrid
+from geodiff.errors import GeodiffError, UsageError
 from geodiff.geo.parts import Parts
-from geodiff.geo.provenance import is_remote
 from geodiff.jobs.mosaic.charts import Chart
-from geodiff.jobs.mosaic.painting import Painter
-from geodiff.jobs.mosaic.sources import open_source
+from geodiff.jobs.mosaic.worker import Painted, Task, paint_remote
 from geodiff.jobs.plan import Plan
 from geodiff.jobs.request import SynthesizeRequest
-from geodiff.models.bundle import Model
 from geodiff.steps import Step
-from geodiff.window import Window
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-Tiles = list[tuple[Window, NDArray[np.uint8]]]
-
 AHEAD = 2
 """Tasks in flight for each worker thread: keeps workers busy and the writer's memory bounded."""
 
+ANSWER = 10
+"""Seconds in which a scheduler has to answer."""
+
 PATIENCE = 60.0
 """Seconds to wait for a first worker, and between two looks at a silent cluster."""
-
-_opened: list[tuple[Task, Painter]] = []  # of this worker process: at most one
-_opening = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker needs to know, besides the chart."""
-
-    request: SynthesizeRequest
-    grid: PixelGrid
-    model_hash: str
-
-    def elsewhere(self) -> Task:
-        """The same with absolute paths, for processes with another working directory."""
-        given = {name: getattr(self.request, name) for name in ("reference", "embeddings", "model")}
-        local: dict[str, Any] = {
-            name: os.path.abspath(path)
-            for name, path in given.items()
-            if isinstance(path, str | Path) and not is_remote(str(path))
-        }
-        return replace(self, request=replace(self.request, **local))
-
-    @property
-    def threads(self) -> int | None:
-        """Torch threads a worker: this machine's cores shared out; None on a foreign cluster."""
-        count = self.request.workers
-        return max(1, (os.cpu_count() or 1) // count) if count else None
-
-
-@dataclass(frozen=True)
-class Painted:
-    """What comes back from a worker."""
-
-    tiles: Tiles
-    kind: str  # of device and precision, on which the bits depend
 
 
 def paint_on_cluster(task: Task, plan: Plan, parts: Parts) -> Iterator[Step]:
@@ -168,10 +122,10 @@ def connect(request: SynthesizeRequest) -> Iterator[Client]:
             "--workers and --scheduler need Dask: pip install 'geodiff-mosaic[cluster]'"
         ) from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    with dask.config.set({"distributed.comm.timeouts.connect": "10s"}):
+    with dask.config.set({"distributed.comm.timeouts.connect": f"{ANSWER}s"}):
         if request.scheduler:
             try:
-                client = Client(request.scheduler, timeout=10)
+                client = Client(request.scheduler, timeout=ANSWER)
             except (OSError, ValueError, TimeoutError) as error:
                 raise GeodiffError(
                     f"no Dask scheduler answers at {request.scheduler}: check the address"
@@ -215,32 +169,3 @@ def deaf_to_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def paint_remote(task: Task, chart: Chart) -> Painted:
-    """Runs in a worker: one chart's pixels. The model is loaded once a process."""
-    painter, tiles = painter_here(task), []
-    for _ in painter.paint(chart, lambda window, pixels: tiles.append((window, pixels))):
-        pass
-    model = painter.model
-    return Painted(tiles, f"{model.device.type}, {'bf16' if model.denoiser.bf16 else 'fp32'}")
-
-
-def painter_here(task: Task) -> Painter:
-    """The painter of a mosaic in this process, opened at its first chart."""
-    from geodiff.jobs.synthesize import painter_of
-
-    with _opening:
-        if not _opened or _opened[0][0] != task:
-            if task.threads is not None:
-                torch.set_num_threads(task.threads)
-            request = task.request
-            model = Model.load(request.model, request.device, request.precision)
-            if model.hash != task.model_hash:
-                raise ModelError(
-                    f"another model is here ({model.name} {model.hash[:12]}, wanted "
-                    f"{task.model_hash[:12]}): install the same one on all workers"
-                )
-            source = open_source(request, model, task.grid)
-            _opened[:] = [(task, painter_of(request, model, task.grid, source))]
-        return _opened[0][1]

@@ -161,9 +161,19 @@ class Sampling:
 
     def evaluations(self, canvas: Window) -> int:
         """Network evaluations of one window in a whole pass; a guided one counts twice."""
+        return sum(windows * times for windows, times in self._calls(canvas))
+
+    def computed(self, canvas: Window) -> int:
+        """``evaluations`` and those that fill up the last batch of a step: what takes the time."""
+        batches = ((math.ceil(windows / self.batch), n) for windows, n in self._calls(canvas))
+        return sum(count * self.batch * times for count, times in batches)
+
+    def _calls(self, canvas: Window) -> Iterator[tuple[int, int]]:
+        """For every call of the denoiser: its windows, and how often the network sees each."""
         fuse = self.windowed(unbound, canvas)
         guided = Guided(nothing, nothing, self.guidance, self.guided)
-        return sum(fuse.evaluations(s) * (2 if guided.active(s) else 1) for s in self.levels)
+        for sigma in self.levels:
+            yield fuse.evaluations(sigma), 2 if guided.active(sigma) else 1
 
 
 def settings(mode: str, size: int, guidance: float, batch: int) -> Sampling:

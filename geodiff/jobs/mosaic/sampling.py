@@ -90,8 +90,9 @@ class WindowConditions:
                     f"{self.embeddings.grid.crs_name}, the CRS of the embeddings: choose another "
                     "CRS"
                 )
-        affine, corner = self.embeddings.grid.geobox.affine, self.embeddings.grid.window
-        left, top = self.embeddings.grid.xy(0, 0)
+        frame = self.embeddings.frame
+        affine, corner = frame.geobox.affine, frame.window
+        left, top = frame.xy(0, 0)
         where = np.stack([(y - top) / affine.e, (x - left) / affine.a], axis=-1)
         return np.round(where * 2**20) / 2**20 - (corner.row, corner.col)
 

@@ -10,12 +10,18 @@ import numpy as np
 from pyproj import Transformer
 
 from geodiff.errors import DataError
+from geodiff.geo.embedding_formats import format_of
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid
 from geodiff.geo.provenance import is_remote
 from geodiff.geo.raster import Reference
+from geodiff.geo.saved import SavedEmbeddings
 from geodiff.jobs.request import SynthesizeRequest
 from geodiff.models.bundle import Model
+from geodiff.models.prior_condition import Condition
+
+Saved = EmbeddingGrid | SavedEmbeddings
+"""Embeddings in memory, or in a file of which parts can be read."""
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +31,13 @@ class Source:
     """What guides a mosaic, opened but not yet embedded."""
 
     reference: Reference | None
-    saved: EmbeddingGrid | None
+    saved: Saved | None
     seed: int  # of the prior
     words: str
     coverage: float | None
     identity: str  # tells two sources apart, also where a file was replaced by another
     derived_from: tuple[str, ...] = ()  # files and URLs whose content shapes the mosaic
+    condition: Condition | None = None  # of the prior
 
     @property
     def gsd(self) -> float | None:
@@ -48,41 +55,49 @@ def open_source(request: SynthesizeRequest, model: Model, grid: PixelGrid) -> So
         return Source(reference, None, seed, words, coverage, which, (request.reference,))
     if request.embeddings:
         saved, coverage = open_embeddings(request, model, grid)
-        words, which, given = request.embeddings_name, saved.digest, raster_of(saved, None)
         if isinstance(path := request.embeddings, str):
             words, which = f"embeddings {Path(path).name}", identity(path)
             given = (path, *raster_of(saved, path))
+        else:
+            words, which, given = request.embeddings_name, path.digest, raster_of(saved, None)
         return Source(None, saved, seed, words, coverage, which, given)
-    words = f"prior of {model.name}, seed {seed}"
-    return Source(None, None, seed, words, None, words)
+    words, condition = f"prior of {model.name}, seed {seed}", None
+    if (prompt := request.prompt) is not None:
+        words, condition = f"{prompt.words}, {words}", prompt.condition(model)
+    return Source(None, None, seed, words, None, words, (), condition)
 
 
-def saved_embeddings(request: SynthesizeRequest) -> EmbeddingGrid:
-    """The embedding grid of the request, opened if it is a file."""
+def saved_embeddings(request: SynthesizeRequest) -> Saved:
+    """The embedding grid of the request: opened if it is a GeoTIFF, read if another file."""
     assert request.embeddings is not None
-    if isinstance(request.embeddings, str):
-        return EmbeddingGrid.open(request.embeddings)
-    return request.embeddings
+    if not isinstance(request.embeddings, str):
+        return request.embeddings
+    if format_of(request.embeddings) == "GeoTIFF":
+        return SavedEmbeddings.open(request.embeddings)
+    return EmbeddingGrid.open(request.embeddings)
 
 
-def raster_of(saved: EmbeddingGrid, path: str | None) -> tuple[str, ...]:
-    """The raster that an embedding grid was made from: beside the grid's file, else by its name."""
-    if not saved.source:
-        return ()
-    if path is not None and not is_remote(saved.source):
-        beside = Path(path).with_name(saved.source)
-        if beside.is_file():
-            return (str(beside),)
-    return (saved.source,)
+def raster_of(saved: Saved, path: str | None) -> tuple[str, ...]:
+    """The rasters that an embedding grid was made from: beside the grid's file, else by name."""
+    found = []
+    for name in saved.source.splitlines():
+        beside = name if path is None or is_remote(name) else str(Path(path).with_name(name))
+        found.append(beside if Path(beside).is_file() else name)
+    return tuple(found)
 
 
 def identity(path: str) -> str:
-    """Path, size and time of a file; of what is no local file, its name."""
+    """Path, size and time of a file or of all in a folder; of what is not local, its name."""
+    inside = Path(path).rglob("*") if Path(path).is_dir() else iter([Path(path)])
     try:
-        facts = Path(path).stat()
+        facts = [file.stat() for file in inside]
     except OSError:
         return path
-    return f"{path} ({facts.st_size} bytes of {facts.st_mtime_ns})"
+    size, time = (
+        sum(fact.st_size for fact in facts),
+        max((fact.st_mtime_ns for fact in facts), default=0),
+    )
+    return f"{path} ({size} bytes of {time})"
 
 
 def open_reference(request: SynthesizeRequest, grid: PixelGrid) -> tuple[Reference, float]:
@@ -96,7 +111,7 @@ def open_reference(request: SynthesizeRequest, grid: PixelGrid) -> tuple[Referen
 
 def open_embeddings(
     request: SynthesizeRequest, model: Model, grid: PixelGrid
-) -> tuple[EmbeddingGrid, float]:
+) -> tuple[Saved, float]:
     """The saved embeddings and how much of the grid they cover; errors as ``open_reference``."""
     saved, name = saved_embeddings(request), request.embeddings_name
     if saved.encoder != model.encoder.fingerprint:
@@ -105,14 +120,13 @@ def open_embeddings(
             f"{model.name} has {model.encoder.fingerprint}: embed again with this model"
         )
     coverage = embedded_share(saved, grid)
-    rows, cols, features = saved.values.shape
-    log.info("source: %s, %d x %d cells, %d features", name, rows, cols, features)
+    log.info("source: %s, %d x %d cells", name, *saved.grid.window.shape)
     log.info("source: covers %.1f %% of the grid", 100 * coverage)
     check_coverage(request, name, coverage)
     return saved, coverage
 
 
-def embedded_share(saved: EmbeddingGrid, grid: PixelGrid) -> float:
+def embedded_share(saved: Saved, grid: PixelGrid) -> float:
     """Share (0..1) of ``grid`` that lies on valid cells, from at most 256 x 256 samples."""
     if (grid.crs is None) != (saved.grid.crs is None):
         raise DataError(

@@ -190,3 +190,24 @@ def test_settings_that_do_not_exist_are_refused(
 def test_unknown_mode_is_refused(model: Model) -> None:
     with pytest.raises(UsageError, match="mode best is unknown; choose paper, quality, balanced"):
         Sampling.of("best", model, None, None, 8)
+
+
+@pytest.mark.parametrize("mode", ["paper", "quality", "balanced", "fast"])
+def test_what_is_computed_are_the_evaluations_in_whole_batches(model: Model, mode: str) -> None:
+    sampling = Sampling.of(mode, model, None, None, 6)
+    canvas = Window(3, 5, 70, 41)
+    seen = 0
+
+    def network(x: torch.Tensor, sigma: float) -> torch.Tensor:
+        nonlocal seen
+        seen += len(x)
+        return x
+
+    fuse = sampling.windowed(lambda windows: network, canvas)
+    for sigma in sampling.levels:
+        guided = sampling.guided[0] < sigma <= sampling.guided[1]
+        for _ in range(2 if guided else 1):
+            fuse(torch.zeros(1, 1, *canvas.shape), sigma)
+    assert sampling.computed(canvas) == seen
+    assert seen % 6 == 0
+    assert sampling.evaluations(canvas) <= seen

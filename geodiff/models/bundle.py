@@ -7,7 +7,6 @@ import json
 import logging
 import tomllib
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,12 @@ from geodiff.models.casting import cast
 from geodiff.models.codec import Codec
 from geodiff.models.denoiser import Denoiser
 from geodiff.models.encoder import Encoder
-from geodiff.models.prior import AtlasPrior
+from geodiff.models.priors import Prior, load_prior
+from geodiff.models.shipped import shipped_path
 
 log = logging.getLogger(__name__)
 
 PARTS = ("encoder", "codec", "denoiser", "prior")
-SHIPPED = "naip-small"
-"""Name of the model that comes with the package."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Model:
     encoder: Encoder
     codec: Codec
     denoiser: Denoiser
-    prior: AtlasPrior
+    prior: Prior  # on the CPU, whatever the device: one grid for all of them
     gsd: float  # metres per pixel of a mosaic whose resolution nobody asked for
     gsd_range: tuple[float, float]  # metres per pixel seen in training
     window: int  # latents a side of the windows that the denoiser paints
@@ -64,7 +62,7 @@ class Model:
         encoder = Encoder.load(folder / "encoder")
         codec = Codec.load(folder / "codec", *latent_statistics(folder / "codec"))
         denoiser = Denoiser.load(folder / "denoiser", bf16)
-        prior = AtlasPrior.load(folder / "prior")
+        prior = load_prior(folder / "prior")
         check_fit(folder, encoder, codec, denoiser, prior)
         halvings = 2 ** (len(denoiser.net.config["widths"]) - 1)
         if facts["window"] % halvings:
@@ -117,20 +115,13 @@ class Model:
             "codec": f"f{self.codec.factor}, {self.codec.channels} channels",
             "window_px": self.window * self.codec.factor,
             "denoiser_parameters": self.denoiser.parameters,
+            "text_encoder": self.prior.text or None,
             "megabytes": {part: round(size / 1e6, 2) for part, size in sizes.items()},
             "device": str(self.device),
             "precision": "bf16" if self.denoiser.bf16 else "fp32",
             "credit": self.credit,
             "licence": self.licence,
         }
-
-
-def shipped_path() -> Path:
-    """Directory of the model in the package. Raises ModelError where the package has none."""
-    path = Path(str(files("geodiff"))) / "weights" / SHIPPED
-    if not (path / "model.toml").exists():
-        raise ModelError(f"this installation ships no model (looked in {path}): give --model DIR")
-    return path
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -172,12 +163,12 @@ def latent_statistics(folder: Path) -> tuple[list[float], list[float]]:
 
 
 def check_fit(
-    folder: Path, encoder: Encoder, codec: Codec, denoiser: Denoiser, prior: AtlasPrior
+    folder: Path, encoder: Encoder, codec: Codec, denoiser: Denoiser, prior: Prior
 ) -> None:
     """Raises ModelError unless the parts' sizes agree."""
     pairs = (
         ("embedding length", "encoder", encoder.dim, "denoiser", denoiser.net.config["dim"]),
-        ("embedding length", "encoder", encoder.dim, "prior", prior.blocks.shape[-1]),
+        ("embedding length", "encoder", encoder.dim, "prior", prior.dim),
         ("channels", "codec", codec.channels, "denoiser", denoiser.net.config["channels"]),
         ("cell", "encoder", encoder.cell % codec.factor, "multiple of the codec's factor", 0),
     )

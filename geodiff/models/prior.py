@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from geodiff.diffusion.noise import plane
-from geodiff.errors import ModelError
+from geodiff.errors import ModelError, UsageError
 from geodiff.models.parts import UNREADABLE, unreadable
+from geodiff.models.prior_condition import Condition
 from geodiff.window import Window
 
 AXES = 4
@@ -85,11 +86,33 @@ class AtlasPrior:
             chosen[row] = nearest[np.arange(window.width), ranks[row]]
         return chosen
 
-    def sample(self, seed: int, cells: Window) -> NDArray[np.float32]:
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return int(self.blocks.shape[-1])
+
+    @property
+    def text(self) -> str:
+        """An atlas understands no sentence encoder."""
+        return ""
+
+    def check(self, condition: Condition | None) -> None:
+        """Raises UsageError for any condition: an atlas follows none."""
+        if condition is not None:
+            raise UsageError(
+                "the model's prior is an atlas, which understands neither words nor labels: leave "
+                "them out, or give a --model whose prior does"
+            )
+
+    def sample(
+        self, seed: int, cells: Window, condition: Condition | None = None, gsd: float = 0.6
+    ) -> NDArray[np.float32]:
         """Unit vectors float32 (row, col, feature) for a window of the lattice of cells.
 
-        A pure function of seed and cell position: overlapping windows agree to the bit.
+        A pure function of seed and cell position, whatever ``gsd``: overlapping windows agree to
+        the bit. Raises UsageError for a condition.
         """
+        self.check(condition)
         blocks = cells.zoom_out(self.block)
         chosen = self.choose(seed, blocks)
         laid = self.blocks[chosen].swapaxes(1, 2)  # (block row, cell row, block col, cell col, d)

@@ -45,6 +45,11 @@ class Trained:
         return [s.figures["loss"] for s in self.steps[part] if s.stage == f"train {part}"]
 
 
+def atlas_of(sets: tuple[str, ...], run: Path, encoder: str, blocks: int) -> PriorConfig:
+    """A prior of the kind that needs no training."""
+    return PriorConfig(sets, str(run), encoder=encoder, kind="atlas", blocks=blocks)
+
+
 @pytest.fixture(scope="module")
 def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """All four parts, trained on the textures, in the order they need each other."""
@@ -66,7 +71,7 @@ def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
         "codec": list(train_codec(codec)),
         "encoder": list(train_encoder(encoder)),
         "denoiser": list(train_denoiser(denoiser)),
-        "prior": list(train_prior(PriorConfig(sets, str(folder), denoiser.encoder, blocks=20))),
+        "atlas": list(train_prior(atlas_of(sets, folder, denoiser.encoder, blocks=20))),
     }
     return Trained(folder, steps, denoiser)
 
@@ -186,16 +191,14 @@ def test_parts_that_are_not_there(trained: Trained, dataset: Path, tmp_path: Pat
     with pytest.raises(ModelError, match=r"the encoder in .* cannot be loaded"):
         next(train_denoiser(replace(trained.denoiser, encoder=none)))
     with pytest.raises(ModelError, match=r"the encoder in .* cannot be loaded"):
-        next(train_prior(PriorConfig((str(dataset),), none, none)))
+        next(train_prior(atlas_of((str(dataset),), tmp_path, none, 20)))
 
 
 def test_prior_of_patches_of_two_sizes_is_refused(
     trained: Trained, dataset: Path, tmp_path: Path
 ) -> None:
     other = make_dataset(tmp_path, sources=3, patch=32, val_fraction=0.0)
-    config = PriorConfig(
-        (str(dataset), str(other)), str(tmp_path), trained.denoiser.encoder, blocks=100
-    )
+    config = atlas_of((str(dataset), str(other)), tmp_path, trained.denoiser.encoder, 100)
     with pytest.raises(DataError, match="different numbers of cells"):
         list(train_prior(config))
 

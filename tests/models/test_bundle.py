@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from geodiff.errors import ModelError, UsageError
-from geodiff.models import bundle
+from geodiff.models import shipped
 from geodiff.models.bundle import PARTS, Model
 from geodiff.models.prior import AtlasPrior
 
@@ -106,7 +106,7 @@ def test_parts_that_do_not_fit_are_refused(copy: Path) -> None:
 def test_without_a_shipped_model_the_way_out_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle, "files", lambda package: tmp_path)
+    monkeypatch.setattr(shipped, "files", lambda package: tmp_path)
     with pytest.raises(ModelError, match=r"ships no model .* give --model DIR"):
         Model.load(None)
 

@@ -13,6 +13,7 @@ from scipy import stats
 
 from geodiff.errors import ModelError
 from geodiff.models.prior import AXES, AtlasPrior
+from geodiff.models.priors import load_prior
 from geodiff.window import Window
 
 
@@ -126,6 +127,7 @@ def test_damaged_parts_are_one_line(folder: Path, tmp_path: Path, broken: str, h
 
 def test_another_kind_of_prior_is_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "prior", tmp_path / "prior")
-    (tmp_path / "prior" / "prior.json").write_text('{"kind": "diffusion"}')
-    with pytest.raises(ModelError, match="of a kind this version does not know"):
-        AtlasPrior.load(tmp_path / "prior")
+    (tmp_path / "prior" / "prior.json").write_text('{"kind": "oracle"}')
+    for load in (AtlasPrior.load, load_prior):
+        with pytest.raises(ModelError, match="of a kind this version does not know"):
+            load(tmp_path / "prior")

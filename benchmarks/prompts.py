@@ -89,15 +89,16 @@ def questions(labels: Sequence[str], model: Model, by: str, guidance: float) -> 
 def imagined(model: Model, asked: Question, count: int, side: int, gsd: float) -> Floats:
     """Cells of ``count`` patches with a ring around each: (count, side + 2, side + 2, feature).
 
-    Four to a seed, apart from each other.
+    Four to a grid of one seed, apart from each other.
     """
-    found = []
-    step = side + APART + 2
-    for number in range(count):
-        seed, place = number // 4, number % 4
-        corner = Window(place // 2 * step, place % 2 * step, side + 2, side + 2)
-        found.append(model.prior.sample(seed, corner, asked.condition, gsd))
-    return np.stack(found)
+    found: list[Floats] = []
+    whole, step = side + 2, side + 2 + APART
+    for seed in range(-(-count // 4)):
+        window = Window(0, 0, step + whole, step + whole)
+        grid = model.prior.sample(seed, window, asked.condition, gsd)
+        for row, col in ((0, 0), (0, step), (step, 0), (step, step)):
+            found.append(grid[row : row + whole, col : col + whole])
+    return np.stack(found[:count])
 
 
 def painted(model: Model, sampling: Sampling, cells: Floats, gsd: float) -> Image:

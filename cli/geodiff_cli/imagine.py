@@ -25,8 +25,10 @@ EXAMPLES = options.examples(
 @options.res("the model's")
 @options.like
 @options.gsd
+@options.text
+@options.prompt_guidance
 @click.option(
-    "--seed", type=int, default=0, show_default=True,
+    "--seed", "--prompt-seed", "seed", type=int, default=0, show_default=True,
     help="Whole number from 0 to 2**63 - 1; it picks the layout.",
 )  # fmt: skip
 @click.option(
@@ -37,7 +39,7 @@ EXAMPLES = options.examples(
 @options.reporting
 @click.pass_context
 def imagine(ctx: click.Context, /, as_json: bool, progress: str, **fields: Any) -> None:
-    """Sample an embedding grid from the model's prior, and paint nothing.
+    """Sample an embedding grid from the model's prior, by --text or without, and paint nothing.
 
     `geodiff synthesize --embeddings` paints from it just what it paints for the same place and
     seed without a source; look at the grid, change it or mix it before.

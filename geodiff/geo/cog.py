@@ -16,6 +16,7 @@ from rio_cogeo.cogeo import cog_validate
 
 from geodiff.errors import UsageError
 from geodiff.geo.cog_options import LOSSLESS, check_options
+from geodiff.geo.heap import lean_heap
 from geodiff.geo.writing import (
     WRITE_ERRORS,
     gdal,
@@ -93,10 +94,11 @@ def making(
         if options["COMPRESS"] not in LOSSLESS:
             expected /= _LOSS
         yield Step("write", 0, 100)
-        for size in copying(source, target, options):
-            yield Step("write", min(99, int(100 * size / max(expected, 1))), 100)
-        yield Step("write", 100, 100)
-        levels = yield from _checking(target, lossless=options["COMPRESS"] in LOSSLESS)
+        with lean_heap():
+            for size in copying(source, target, options):
+                yield Step("write", min(99, int(100 * size / max(expected, 1))), 100)
+            yield Step("write", 100, 100)
+            levels = yield from _checking(target, lossless=options["COMPRESS"] in LOSSLESS)
         with target.open("rb") as file:
             os.fsync(file.fileno())
         log.info("COG: %.2f MB, %d overviews, valid", target.stat().st_size / 1e6, levels)

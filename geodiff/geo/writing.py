@@ -25,18 +25,19 @@ from geodiff.window import Window
 # What a write can raise: rasterio lets GDAL's own errors through from some calls.
 WRITE_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 # rasterio hands this number to GDALSetCacheMax64: it counts bytes, not the MB of the GDAL option.
-_CACHE_BYTES = 128 * 2**20
+# A virtual raster keeps that many of its files open, about 1 MB each: not hundreds.
+_BOUNDS = {"GDAL_CACHEMAX": 32 * 2**20, "GDAL_MAX_DATASET_POOL_SIZE": 16}
 _READ = 1024
 
 
 @contextmanager
 def gdal() -> Iterator[None]:
-    """GDAL with a block cache of 128 MiB, and silent about rasters that have no CRS.
+    """GDAL with a block cache of 32 MiB and few open files, silent about rasters without a CRS.
 
     What fails is raised in Python; nothing is printed.
     """
     _hush_libtiff()
-    with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+    with warnings.catch_warnings(), rasterio.Env(**_BOUNDS):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
 
@@ -67,7 +68,10 @@ def write_failure(path: Path, cause: BaseException | str) -> OutputError:
     reason = " ".join(str(cause).split()) or type(cause).__name__
     space = ""
     with suppress(OSError):
-        space = f" ({shutil.disk_usage(path.parent).free / 1e6:.1f} MB free on that disk)"
+        free = shutil.disk_usage(path.parent).free / 1e6
+        space = f" ({free:.1f} MB free on that disk)"
+        if free < 1:  # what GDAL says of it is of its own files and blocks
+            reason = "the disk is full"
     return OutputError(f"cannot write {path}: {reason}{space}: make room or choose another --out")
 
 

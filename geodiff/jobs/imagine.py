@@ -35,11 +35,14 @@ class ImagineRequest:
     like: str | None = None  # a raster whose grid is taken
     gsd: float | None = None  # metres per pixel of a grid without CRS; None: the model's
     seed: int = 0  # of the prior; 0 .. 2**63 - 1
+    text: str | None = None  # words that the prior follows (extra `text`)
+    prompt_guidance: float | None = None  # how strictly it follows them; None: 3; 1 is plain
     margin: int | None = None  # cells around the box; None: those that a mosaic of it looks at
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        kinds.settle(self, PLACE | {"seed": kinds.seed, "margin": kinds.whole})
+        asked = {"text": kinds.text, "prompt_guidance": kinds.number}
+        kinds.settle(self, PLACE | asked | {"seed": kinds.seed, "margin": kinds.whole})
         if not (self.bbox or self.like):
             raise UsageError(
                 "nothing says where the embedding grid lies: give --bbox W,S,E,N or --like FILE"
@@ -51,7 +54,8 @@ class ImagineRequest:
     @property
     def mosaic(self) -> SynthesizeRequest:
         """The mosaic of the same place, for whose painting the grid is meant."""
-        names = ("model", "bbox", "bbox_crs", "crs", "res", "like", "gsd", "seed")
+        place = ("model", "bbox", "bbox_crs", "crs", "res", "like", "gsd")
+        names = (*place, "seed", "text", "prompt_guidance")
         return SynthesizeRequest("", **{name: getattr(self, name) for name in names})
 
 
@@ -61,6 +65,9 @@ def steps(request: ImagineRequest) -> Generator[Step, None, EmbeddingGrid]:
     from geodiff.jobs.plan import target_grid
 
     check_grid_target(request.out, request.overwrite, tuple(filter(None, (request.like,))))
+    prompt = request.mosaic.prompt
+    if prompt is not None:
+        prompt.check(request.model)
     if request.bbox is not None:
         check_place(request.mosaic)
     elif request.like is not None:
@@ -75,7 +82,8 @@ def steps(request: ImagineRequest) -> Generator[Step, None, EmbeddingGrid]:
     margin = request.margin
     cells = around(model, grid) if margin is None else grid.latents(model.cell).pad(margin)
     check_size(cells)
-    imagined = imagine(model, grid, request.seed, cells, request.gsd)
+    condition = None if prompt is None else prompt.condition(model)
+    imagined = imagine(model, grid, request.seed, cells, request.gsd, condition)
     yield Step("imagine", 1, 1)
     imagined.save(request.out)
     yield Step("write", 1, 1)

@@ -201,7 +201,7 @@ def notes(model: Model, grid: PixelGrid, gsd: float, coverage: float | None) -> 
     low, high = model.gsd_range
     if grid.crs is None:
         told.append(
-            "no CRS: the mosaic is in pixel coordinates, as its source, and the model is told "
+            "no CRS: the mosaic is in pixel coordinates, and the model is told "
             f"{gsd:g} m per pixel (--gsd METRES for another)"
         )
     if coverage is not None and coverage < 1 - 1e-9:

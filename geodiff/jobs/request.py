@@ -28,9 +28,10 @@ class SynthesizeRequest:
 
     The grid comes from ``like``, else from ``bbox`` with ``crs`` and ``res``, else from the
     reference itself (kept to the bit), else from the embedding grid. The embeddings come from
-    ``reference``, from ``embeddings``, or from the model's prior, which follows ``text`` if given. Paths may
-    be given as pathlib.Path, boxes and the like as any sequence or array, a CRS as an EPSG number
-    or an object with ``to_wkt``. Raises UsageError for combinations that make no sense.
+    ``reference``, from ``embeddings``, or from the model's prior, which follows ``text`` if it is
+    given. Paths may be given as pathlib.Path, boxes and the like as any sequence or array, a CRS as
+    an EPSG number or an object with ``to_wkt``. Raises UsageError for combinations that make no
+    sense.
     """
 
     out: str  # the COG to write

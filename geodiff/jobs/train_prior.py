@@ -167,4 +167,7 @@ def export(run: Run, net: CellTransformer, material: Material, config: PriorConf
     """Write the averaged weights as a usable part, leaving the training weights as they are."""
     part = run.folder / "prior"
     with run.averaged(), run.writing(part):
-        DiffusionPrior(net, material.whitening, material.labels, config.text).save(part)
+        DiffusionPrior(
+            net, material.whitening, material.labels, config.text,
+            atlas=material.atlas, atlas_gsd=material.sets[0].gsd,
+        ).save(part)  # fmt: skip

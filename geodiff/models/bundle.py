@@ -49,9 +49,9 @@ class Model:
     ) -> Model:
         """Load a model directory; None is the one shipped with the package.
 
-        ``device`` is auto, cpu, cuda (or cuda:1, ...) or mps; ``precision`` of the denoiser auto,
-        bf16 or fp32. Raises UsageError for another word, ModelError for a device that is not there
-        and where parts are missing or do not fit each other.
+        ``device`` is auto, cpu, cuda (or cuda:1, ...) or mps; ``precision`` of the denoiser
+        and of decoding auto, bf16 or fp32. Raises UsageError for another word, ModelError for a
+        device that is not there and where parts are missing or do not fit each other.
         """
         if precision not in ("auto", "bf16", "fp32"):
             raise UsageError(f"precision {precision!r} is unknown; choose auto, bf16 or fp32")
@@ -75,7 +75,7 @@ class Model:
         model = cls(
             path=folder,
             encoder=encoder,
-            codec=codec.to(target),
+            codec=codec.to(target).with_decoder_in(torch.bfloat16 if bf16 else torch.float32),
             denoiser=denoiser,
             prior=prior,
             hash=digest(folder),
@@ -127,11 +127,12 @@ class Model:
 def read_facts(folder: Path) -> dict[str, Any]:
     """The table of model.toml, checked. Raises ModelError for what is missing or unknown."""
     if not folder.is_dir():
-        raise ModelError(f"the model directory {folder} does not exist")
+        fault = "is a file" if folder.exists() else "does not exist"
+        raise ModelError(f"the model directory {folder} {fault}")
     missing = [part for part in PARTS if not (folder / part).is_dir()]
     if missing or not (folder / "model.toml").exists():
         parts = ", ".join(([] if (folder / "model.toml").exists() else ["model.toml"]) + missing)
-        raise ModelError(f"the model directory {folder} is not complete: {parts} is missing")
+        raise ModelError(f"the model directory {folder} is not complete; missing: {parts}")
     try:
         table = tomllib.loads((folder / "model.toml").read_text(encoding="utf-8"))
         gsd, (low, high) = float(table["gsd"]), map(float, table["gsd_range"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,54 +21,29 @@ from geodiff.diffusion.denoise import Denoise
 from geodiff.diffusion.noise import plane
 from geodiff.errors import ModelError, UsageError
 from geodiff.models.parts import UNREADABLE, read_network, unreadable, write_network
+from geodiff.models.prior import AtlasPrior
 from geodiff.models.prior_condition import Condition
 from geodiff.models.prior_network import REFERENCE_GSD, CellTransformer
+from geodiff.models.whitening import Whitening
 from geodiff.window import Window
 
 CORE = 16
 """Cells along one side of a chart, the canonical piece in which a grid is sampled."""
 
-FLOOR = 0.1
-"""Share of the mean variance that is added to every direction before it is whitened."""
-
-
-@dataclass(frozen=True)
-class Whitening:
-    """Embeddings to about standard normal numbers and back: ``(x - mean) @ axes / spread``.
-
-    ``axes`` (dim, dim) are the principal directions in columns, ``spread`` (dim,) the root of their
-    variance plus a floor, so that directions without content stay quiet.
-    """
-
-    mean: NDArray[np.float32]
-    axes: NDArray[np.float32]
-    spread: NDArray[np.float32]
-
-    @classmethod
-    def fit(cls, vectors: NDArray[np.float32]) -> Whitening:
-        """Of vectors (n, dim)."""
-        values, axes = np.linalg.eigh(np.cov(vectors.T))
-        spread: NDArray[np.float64] = np.sqrt(np.maximum(values, 0) + FLOOR * values.mean())
-        return cls(vectors.mean(0), axes.astype(np.float32), spread.astype(np.float32))
-
-    def there(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(..., dim) unit vectors -> whitened."""
-        white: NDArray[np.float32] = (vectors - self.mean) @ self.axes / self.spread
-        return white.astype(np.float32)
-
-    def back(self, white: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Whitened (..., dim) -> float32 unit vectors."""
-        vectors = (white * self.spread) @ self.axes.T + self.mean
-        unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-        return unit.astype(np.float32)
+START = 0.0
+"""Deviation of the noise on an atlas from which a grid without wishes begins; 0: atlas alone."""
 
 
 @dataclass(frozen=True)
 class DiffusionPrior:
     """Windows of cells painted from noise and fused at every step, chart by chart.
 
-    ``text`` names the sentence encoder whose vectors it understands ("" for none), ``labels`` the
-    labels it was trained with. The other numbers are those of its sampler.
+    What lies far apart is not seen in one window: without wishes a grid does not begin from mere
+    noise but from the layout of an ``atlas`` (of cells of ``atlas_gsd`` metres per pixel) with
+    noise of deviation ``start`` on top, which leaves of it what kind of place lies where (Meng et
+    al. 2022, SDEdit, arXiv:2108.01073); with a start of 0 it is the atlas alone. ``text`` names the
+    sentence encoder whose vectors it understands ("" for none), ``labels`` the labels it was
+    trained with. The other numbers are those of its sampler.
     """
 
     net: CellTransformer
@@ -76,10 +51,13 @@ class DiffusionPrior:
     labels: tuple[str, ...] = ()
     text: str = ""
     steps: int = 16
-    stride: int = 2  # cells between neighbouring windows
-    halo: int = 6  # cells around a chart that are sampled with it and thrown away
-    batch: int = 64  # windows a network call; part of what the values depend on
-    interval: tuple[float, float] = field(default=(0.2, 5.0))  # sigmas at which it is guided
+    stride: int = 3  # cells between neighbouring windows
+    halo: int = 4  # cells around a chart that are sampled with it and thrown away
+    batch: int = 32  # windows a network call; part of what the values depend on
+    interval: tuple[float, float] = (0.2, 5.0)  # sigmas at which it is guided
+    atlas: AtlasPrior | None = None
+    atlas_gsd: float = REFERENCE_GSD
+    start: float = START
 
     @property
     def dim(self) -> int:
@@ -100,6 +78,8 @@ class DiffusionPrior:
         prior does not understand.
         """
         self.check(condition)
+        if condition is None and self.start == 0 and self.atlas is not None and self.fits(gsd):
+            return self.atlas.sample(seed, cells)
         result = np.empty((*cells.shape, self.dim), np.float32)
         for piece in cells.tiles(CORE):
             chart = piece.snap(CORE)
@@ -113,7 +93,9 @@ class DiffusionPrior:
     ) -> NDArray[np.float32]:
         """One chart, sampled with its halo."""
         canvas, size = chart.pad(self.halo), int(self.net.config["window"])
-        sigmas = flow_sigmas(self.steps)
+        layout = self.layout(seed, canvas, gsd) if condition is None else None
+        high = 0.99 if layout is None else self.start / (1 + self.start)
+        sigmas = flow_sigmas(self.steps, t_max=high)
         denoise = Windowed(
             at=partial(self.denoiser, canvas, self.asked(canvas, condition), gsd),
             canvas=canvas,
@@ -123,11 +105,22 @@ class DiffusionPrior:
             sigmas=sigmas,
             batch=self.batch,
         )
-        noise = torch.from_numpy(plane(seed, canvas, self.dim, "prior"))[None]
-        *_, last = dpmpp_2m(denoise, noise * float(sigmas[0]), sigmas)
+        x = torch.from_numpy(plane(seed, canvas, self.dim, "prior"))[None] * float(sigmas[0])
+        *_, last = dpmpp_2m(denoise, x if layout is None else x + layout, sigmas)
         rows, cols = chart.within(canvas)
         white = last[0, :, rows, cols].permute(1, 2, 0).numpy()
         return self.whitening.back(np.ascontiguousarray(white))
+
+    def layout(self, seed: int, canvas: Window, gsd: float) -> Tensor | None:
+        """Whitened cells of the atlas, (1, dim, row, col); None without one of this pixel size."""
+        if self.atlas is None or self.start == 0 or not self.fits(gsd):
+            return None
+        cells = self.whitening.there(self.atlas.sample(seed, canvas))
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(cells, -1, 0)))[None]
+
+    def fits(self, gsd: float) -> bool:
+        """Whether the atlas is of about this pixel size."""
+        return bool(abs(np.log2(gsd / self.atlas_gsd)) < 0.5)
 
     def denoiser(
         self, canvas: Window, asked: Asked | None, gsd: float, windows: Sequence[Window]
@@ -184,8 +177,10 @@ class DiffusionPrior:
         facts = {
             "kind": "diffusion", "text": self.text, "labels": list(self.labels),
             "steps": self.steps, "stride": self.stride, "halo": self.halo, "batch": self.batch,
-            "interval": list(self.interval),
+            "interval": list(self.interval), "atlas_gsd": self.atlas_gsd, "start": self.start,
         }  # fmt: skip
+        if self.atlas is not None:
+            self.atlas.save(folder / "atlas")
         (folder / "prior.json").write_text(json.dumps(facts, indent=1))
         parts = {name: getattr(self.whitening, name) for name in ("mean", "axes", "spread")}
         save_file(
@@ -209,7 +204,10 @@ class DiffusionPrior:
                     f"{len(labels)} labels and vectors of {len(whitening.mean)} do not fit a "
                     f"network for {known[0]} and {known[1]}"
                 )
-            return cls(net, whitening, labels, interval=interval, **facts)
+            atlas = AtlasPrior.load(folder / "atlas") if (folder / "atlas").is_dir() else None
+            if atlas is not None and atlas.dim != known[1]:
+                raise ValueError(f"an atlas of {atlas.dim} features does not fit {known[1]}")
+            return cls(net, whitening, labels, interval=interval, atlas=atlas, **facts)
         except UNREADABLE as error:
             raise unreadable("prior", folder, error) from error
 

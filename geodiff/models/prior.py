@@ -18,6 +18,9 @@ from geodiff.models.parts import UNREADABLE, unreadable
 from geodiff.models.prior_condition import Condition
 from geodiff.window import Window
 
+FEWEST = 8
+"""Blocks of an atlas, at least."""
+
 AXES = 4
 """Principal directions along which neighbouring blocks resemble each other."""
 
@@ -45,9 +48,9 @@ class AtlasPrior:
 
     @classmethod
     def fit(cls, blocks: NDArray[np.float32]) -> AtlasPrior:
-        """Atlas of blocks (n, block, block, feature); raises ModelError for fewer than 8."""
-        if len(blocks) < 8:
-            raise ModelError(f"an atlas needs at least 8 blocks of cells, got {len(blocks)}")
+        """Atlas of blocks (n, block, block, feature); raises ModelError for fewer than FEWEST."""
+        if len(blocks) < FEWEST:
+            raise ModelError(f"an atlas needs at least {FEWEST} blocks of cells, got {len(blocks)}")
         means = blocks.mean((1, 2))
         centred = means - means.mean(0)
         _, _, directions = np.linalg.svd(centred, full_matrices=False)

@@ -19,10 +19,11 @@ from geodiff.jobs.prompt import Prompt
 from geodiff.jobs.request import SynthesizeRequest
 from geodiff.jobs.synthesize import synthesize
 from geodiff.models.bundle import Model
-from geodiff.models.diffusion_prior import DiffusionPrior, Whitening
+from geodiff.models.diffusion_prior import DiffusionPrior
 from geodiff.models.prior_condition import GUIDANCE
 from geodiff.models.prior_network import CellTransformer
 from geodiff.models.text import DEFAULT
+from geodiff.models.whitening import Whitening
 from geodiff.window import Window
 from tests.jobs.rasters import read_raster
 
@@ -107,11 +108,11 @@ BOX = (-117.76, 34.09, -117.7595, 34.0904)
 
 
 def test_a_mosaic_goes_by_one_source(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match='--reference r.tif and --text "a lake" are both given'):
+    with pytest.raises(UsageError, match=r'--reference r.tif and --text "a lake" are both given'):
         SynthesizeRequest("m.tif", reference="r.tif", text="a lake")
-    with pytest.raises(UsageError, match="--embeddings e.tif and --text .* leave one out"):
+    with pytest.raises(UsageError, match=r"--embeddings e.tif and --text .* leave one out"):
         SynthesizeRequest("m.tif", embeddings="e.tif", text="a lake")
-    with pytest.raises(UsageError, match="are all given: .* leave two out"):
+    with pytest.raises(UsageError, match=r"are all given: .* leave two out"):
         SynthesizeRequest("m.tif", reference="r.tif", embeddings="e.tif", text="a lake")
     with pytest.raises(UsageError, match="give --text"):
         SynthesizeRequest("m.tif", bbox=BOX, prompt_guidance=2)
@@ -123,9 +124,7 @@ def test_a_mosaic_goes_by_one_source(tmp_path: Path) -> None:
 
 
 def test_words_are_refused_before_a_model_is_loaded(folder: Path, tmp_path: Path) -> None:
-    request = SynthesizeRequest(
-        str(tmp_path / "m.tif"), bbox=BOX, text="a lake", model=str(folder)
-    )
+    request = SynthesizeRequest(str(tmp_path / "m.tif"), bbox=BOX, text="a lake", model=str(folder))
     with pytest.raises(UsageError, match="trained without texts"):
         check_request(request)
 

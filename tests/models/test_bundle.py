@@ -59,7 +59,7 @@ def test_what_is_missing_is_named(copy: Path, missing: str) -> None:
         shutil.rmtree(path)
     else:
         path.unlink()
-    with pytest.raises(ModelError, match=f"not complete: {missing} is missing") as caught:
+    with pytest.raises(ModelError, match=f"not complete; missing: {missing}") as caught:
         Model.load(copy)
     assert "\n" not in str(caught.value)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from geodiff.errors import ModelError, UsageError
+from geodiff.models.bundle import Model
 from geodiff.models.codec import Codec, decoder_halo, new_autoencoder
 from geodiff.window import Window
 
@@ -208,3 +209,18 @@ def test_a_saved_codec_does_not_tell_where_it_was_read_from(tmp_path: Path) -> N
     net.register_to_config(_name_or_path="/home/somebody/runs")
     Codec(net, torch.zeros(4), torch.ones(4)).save(tmp_path / "codec")
     assert "somebody" not in (tmp_path / "codec" / "config.json").read_text()
+
+
+def test_a_decoder_in_bf16_is_off_by_one_level_at_most() -> None:
+    """Of the shipped codec, on latents of its own; the encoder stays as it is."""
+    codec = Model.load(device="cpu", precision="fp32").codec
+    rough = np.random.default_rng(3).uniform(60, 180, (3, 12, 12)).astype(np.float32)
+    image = torch.nn.functional.interpolate(torch.from_numpy(rough)[None], size=96, mode="bicubic")
+    pixels = image.clamp(0, 255).to(torch.uint8)
+    latents = codec.encode(pixels)
+    exact = codec.decode(latents).int()
+    fast = codec.with_decoder_in(torch.bfloat16)
+    assert next(fast.net.decoder.parameters()).dtype == torch.bfloat16
+    off = (fast.decode(latents).int() - exact).abs()
+    assert off.max() <= 1
+    assert torch.equal(fast.encode(pixels), latents)

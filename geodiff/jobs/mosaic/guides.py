@@ -48,9 +48,7 @@ class PriorGuide:
         """Sampled from the prior, with a cell more on every side: the field ends at no border."""
         yield from ()
         cells = part.zoom_out(self.model.cell).pad(1)
-        return imagine(
-            self.model, grid.crop(part), self.seed, cells, self.gsd, self.condition
-        )
+        return imagine(self.model, grid.crop(part), self.seed, cells, self.gsd, self.condition)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ from geodiff.window import Window
 GUIDED_SIGMAS = (0.2, 5.0)
 """Noise levels between which guidance is on (Kynkäänniemi et al. 2024): the middle ones."""
 
+NARROW_SIGMAS = (0.3, 3.0)
+"""Those of the mode balanced: 31 % fewer evaluations with 12 steps, see docs/performance.md."""
+
 MIDDLE_SIGMAS = (0.1, 1.0)
 """Noise levels at which overlap helps most; the mode fast overlaps only there."""
 
@@ -190,7 +193,7 @@ def settings(mode: str, size: int, guidance: float, batch: int) -> Sampling:
             per_window=True, decode_stride=quarter, decode_weights="gaussian",
         ),
         "quality": Sampling(size, half, False, 20, guidance, half, batch),
-        "balanced": Sampling(size, wide, True, 16, guidance, half, batch),
+        "balanced": Sampling(size, wide, True, 12, guidance, half, batch, guided=NARROW_SIGMAS),
         "fast": Sampling(size, size, True, 10, guidance, half, batch, middle_stride=wide),
     }  # fmt: skip
     if mode not in table:

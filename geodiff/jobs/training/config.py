@@ -61,7 +61,8 @@ class PriorConfig(RunConfig):
 
     encoder: str = ""  # folder of a trained encoder
     kind: str = "diffusion"  # or atlas
-    blocks: int = 400  # atlas: how many training patches go into it
+    # Patches in the atlas, from which grids without words begin; of the first dataset. 0: none
+    blocks: int = 400
     window: int = 4  # cells a side of a window; the rest is the diffusion model's too
     width: int = 160  # features of a cell inside the network
     depth: int = 6  # blocks of attention
@@ -82,7 +83,7 @@ class PriorConfig(RunConfig):
         super().__post_init__()
         if self.kind not in ("diffusion", "atlas"):
             raise UsageError(f"kind {self.kind!r} is unknown; choose diffusion or atlas")
-        if not self.encoder or self.blocks < 8:
+        if not self.encoder or 0 < self.blocks < 8 or (self.kind == "atlas" and not self.blocks):
             raise UsageError("a prior needs a trained encoder, and an atlas at least 8 blocks")
         sizes = (self.window, self.width, self.depth, self.heads, self.wordings)
         if min(sizes) < 1 or self.width % self.heads:

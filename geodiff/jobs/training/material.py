@@ -13,8 +13,9 @@ from geodiff.jobs.training.cells import CellSet
 from geodiff.jobs.training.config import PriorConfig
 from geodiff.jobs.training.prompts import Templates, number_texts, read_facts, write_texts
 from geodiff.jobs.training.windows import check_sides
-from geodiff.models.diffusion_prior import Whitening
+from geodiff.models.prior import FEWEST, AtlasPrior
 from geodiff.models.text import TextEncoder
+from geodiff.models.whitening import Whitening
 
 FITTED = 20_000
 """Cells from which the whitening is taken."""
@@ -28,6 +29,7 @@ class Material:
     vectors: NDArray[np.float16]  # (n, text_dim) of all sentences
     labels: tuple[str, ...]
     whitening: Whitening
+    atlas: AtlasPrior | None  # of the first set, if its patches are as large as a window
 
 
 def gather(
@@ -55,7 +57,18 @@ def gather(
         )
     ]
     check_sides(sets, config.window, config.datasets)
-    return Material(sets, vectors, labels, whiten(sets, config))
+    return Material(sets, vectors, labels, whiten(sets, config), atlas_of(sets[0], config))
+
+
+def atlas_of(cells: CellSet, config: PriorConfig) -> AtlasPrior | None:
+    """Upright blocks of the training split; None where none are wanted or a patch has no block."""
+    if not config.blocks or cells.side < config.window or len(cells.train) < FEWEST:
+        return None
+    rng = np.random.default_rng(config.seed)
+    count = min(config.blocks, len(cells.train))
+    rows = np.sort(rng.choice(cells.train, size=count, replace=False))
+    w = config.window
+    return AtlasPrior.fit(cells.cells[rows, 0, :w, :w].astype(np.float32))
 
 
 def label_of(value: object) -> str:

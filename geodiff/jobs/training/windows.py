@@ -14,7 +14,7 @@ from geodiff.errors import DataError
 from geodiff.jobs.training.cells import CellSet
 from geodiff.jobs.training.config import PriorConfig
 from geodiff.jobs.training.ranks import Ranks
-from geodiff.models.diffusion_prior import Whitening
+from geodiff.models.whitening import Whitening
 
 ALONE = Ranks()
 

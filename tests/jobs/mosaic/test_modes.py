@@ -124,7 +124,8 @@ def test_modes_are_what_the_concepts_say(model: Model) -> None:
     )  # fmt: skip
     assert (paper.steps, paper.guidance, paper.pad) == (50, 4.0, 0)
     assert paper.guided == (0.0, math.inf)
-    assert quality.guided == balanced.guided == fast.guided == GUIDED_SIGMAS
+    assert quality.guided == fast.guided == GUIDED_SIGMAS
+    assert balanced.guided == (0.3, 3.0)
     assert quality.guidance == balanced.guidance == fast.guidance == 1.5
     assert quality.steps > balanced.steps > fast.steps
     for window in (8, 32, 64):  # each is cheaper than the one before

@@ -13,7 +13,7 @@ from geodiff.jobs.training.cells import CellSet
 from geodiff.jobs.training.config import PriorConfig
 from geodiff.jobs.training.ranks import Ranks
 from geodiff.jobs.training.windows import CellBatch, check_sides, draw_windows
-from geodiff.models.diffusion_prior import Whitening
+from geodiff.models.whitening import Whitening
 
 PLAIN = Whitening(np.zeros(3, np.float32), np.eye(3, dtype=np.float32), np.ones(3, np.float32))
 CONFIG = PriorConfig(

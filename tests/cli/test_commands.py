@@ -151,7 +151,9 @@ def test_prepare_refuses(invoke: Invoke) -> None:
 
 
 def test_train_runs_a_configuration_with_overrides(invoke: Invoke, dataset: Path) -> None:
-    Path("prior.toml").write_text('datasets = ["set"]\nrun = "elsewhere"\nencoder = "e/encoder"\n')
+    Path("prior.toml").write_text(
+        'datasets = ["set"]\nrun = "elsewhere"\nencoder = "e/encoder"\nkind = "atlas"\n'
+    )
     Path("encoder.toml").write_text(
         'datasets = ["set"]\nrun = "e"\nsteps = 9\nbatch = 4\nnetwork = "test_resnet"\n'
         "dim = 8\ncell = 16\nshift = 2\nbf16 = false\nlog_every = 1\n"
@@ -172,7 +174,9 @@ def test_train_runs_a_configuration_with_overrides(invoke: Invoke, dataset: Path
 def test_only_the_first_rank_speaks(
     invoke: Invoke, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path("prior.toml").write_text('datasets = ["set"]\nrun = "p"\nencoder = "e/encoder"\n')
+    Path("prior.toml").write_text(
+        'datasets = ["set"]\nrun = "p"\nencoder = "e/encoder"\nkind = "atlas"\n'
+    )
     encoder = Encoder(CellNetwork("test_resnet", 8, 16), "test_resnet", 8, 16)
     encoder.save(Path("e/encoder"))
     said = {}

@@ -46,6 +46,7 @@ BOX = (500_000.4, 4_099_700.0, 500_160.0, 4_099_830.0)  # 267 x 217 px of 0.6 m,
 SETTINGS: dict[str, Any] = {
     "bbox": BOX, "bbox_crs": "EPSG:32610", "crs": "EPSG:32610", "res": 0.6, "steps": 2, "batch": 16,
     "guidance": 1.0, "layout": "world", "chart": 128, "device": "cpu", "precision": "bf16",
+    "command": "geodiff synthesize",
 }  # fmt: skip
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from pathlib import Path
 
 # Before torch is imported: tiny networks are slower on many threads than on one.
@@ -15,6 +17,20 @@ from affine import Affine
 
 # As delivered: the pixel size of many NAIP files is 0.6 m with rounding noise in its last digits.
 NOISY = Affine(0.5999999999999955, 0.0, 371623.8000000025, 0.0, -0.5999999999999928, 4136146.2)
+
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch):
+    """Import a benchmark's module by name; forgotten again after the test."""
+    if not BENCHMARKS.is_dir():
+        pytest.skip("the benchmarks are not part of this distribution")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    for path in BENCHMARKS.glob("*.py"):
+        monkeypatch.delitem(sys.modules, path.stem, raising=False)
+    return importlib.import_module
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -21,35 +19,6 @@ from geodiff.jobs.variations.labelled import Labelled
 from geodiff.models.bundle import Model
 from tests.jobs.rasters import make_dataset, texture, write_raster
 from tests.tiny import tiny_model
-
-FOLDER = Path(__file__).parents[1] / "benchmarks"
-NAMES = (
-    "ablations",
-    "arms",
-    "augmentation",
-    "bags",
-    "figures",
-    "halo",
-    "modes",
-    "probe",
-    "scenes",
-    "sheet",
-)
-
-
-@pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch):
-    """Import a benchmark's module by name; forgotten again after the test."""
-    if not FOLDER.is_dir():
-        pytest.skip("the benchmarks are not part of this distribution")
-    monkeypatch.syspath_prepend(str(FOLDER))
-    for name in NAMES:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-
-    def named(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    return named
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -13,24 +10,6 @@ import pytest
 from geodiff.jobs.datasets.dataset import PatchSet
 from tests.jobs.rasters import make_dataset
 from tests.tiny import tiny_model
-
-FOLDER = Path(__file__).parents[1] / "benchmarks"
-NAMES = ("arms", "augmentation", "prior", "prompts", "sheet")
-
-
-@pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch):
-    """Import a benchmark's module by name; forgotten again after the test."""
-    if not FOLDER.is_dir():
-        pytest.skip("the benchmarks are not part of this distribution")
-    monkeypatch.syspath_prepend(str(FOLDER))
-    for name in NAMES:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-
-    def named(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    return named
 
 
 def test_lags_borders_and_squares_of_a_known_grid(load) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from geodiff.errors import ModelError, UsageError
 from geodiff.models.casting import cast
+from geodiff.models.local_decoder import Margins, decode_tile, reach
 from geodiff.models.parts import half, read_network, write_network
 from geodiff.models.torchvision_shim import ensure_torchvision
 
@@ -53,20 +54,8 @@ def new_autoencoder(
 
 
 def decoder_halo(layers: Sequence[int]) -> int:
-    """Receptive radius of the decoder in whole latents.
-
-    Every 3x3 convolution reaches one cell further at its own stride: one at the entrance, two in a
-    residual block, one in an upsampler (before it shuffles). ``layers`` are residual blocks at
-    strides 1, 2, 4, ... ; the result is rounded up.
-    """
-    deepest = len(layers) - 1
-    reach = 1.0 + 2.0 * layers[deepest]
-    for level in range(deepest - 1, -1, -1):
-        upsampler_scale = 2.0 ** (deepest - level - 1)
-        reach += 1.0 / upsampler_scale + 2.0 * layers[level] / (2.0 * upsampler_scale)
-    if layers[0] > 0:
-        reach += 1.0 / 2.0**deepest
-    return int(np.ceil(reach))
+    """Receptive radius of the decoder in whole latents, rounded up; see ``local_decoder.reach``."""
+    return int(np.ceil(reach(layers)))
 
 
 @dataclass(frozen=True)
@@ -127,15 +116,37 @@ class Codec:
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """float32 (batch, channel, h, w) -> uint8 (batch, 3, h*f, w*f)."""
-        return self.render(latents).round().clamp(0, 255).to(torch.uint8)
+        return to_levels(self.render(latents))
+
+    @torch.no_grad()
+    def decode_tile(self, latents: torch.Tensor, margins: Margins) -> torch.Tensor:
+        """What ``decode`` gives inside ``margins``: latents above, below, left and right of a tile.
+
+        A margin is the ``halo``, or less where the canvas ends: then the pixels are those of the
+        whole canvas but for the order of summation. Raises ValueError for a codec without halo and
+        where nothing is left inside the margins.
+        """
+        layers = self.net.config["decoder_layers_per_block"]
+        top, bottom, left, right = margins
+        height, width = latents.shape[-2] - top - bottom, latents.shape[-1] - left - right
+        if self.halo is None or min(height, width) < 1:
+            raise ValueError(
+                f"latents of {tuple(latents.shape[-2:])} with margins {margins} are no tile of a "
+                f"codec with halo {self.halo}"
+            )
+        decoded = decode_tile(self.net.decoder, layers, self._raw(latents), margins).float()
+        return to_levels((decoded + 1) * 127.5)
 
     @torch.no_grad()
     def render(self, latents: torch.Tensor) -> torch.Tensor:
         """``decode`` before rounding: float32 (batch, 3, h*f, w*f), about 0 to 255, not clamped."""
-        raw = latents * self.std[:, None, None] + self.mean[:, None, None]
-        first = next(self.net.decoder.parameters())
-        decoded: torch.Tensor = self.net.decode(raw.to(first.dtype), return_dict=False)[0].float()
+        decoded: torch.Tensor = self.net.decode(self._raw(latents), return_dict=False)[0].float()
         return (decoded + 1) * 127.5
+
+    def _raw(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents as the network made them, in the decoder's precision."""
+        raw = latents * self.std[:, None, None] + self.mean[:, None, None]
+        return raw.to(next(self.net.decoder.parameters()).dtype)
 
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Codec:
         """The same codec with its network on ``device`` in ``dtype``."""
@@ -166,6 +177,11 @@ class Codec:
             )
         statistics = torch.tensor([[*mean], [*std]], dtype=torch.float32)
         return cls(net, statistics[0], statistics[1])
+
+
+def to_levels(pixels: torch.Tensor) -> torch.Tensor:
+    """Pixels of about 0 to 255, rounded to uint8."""
+    return pixels.round().clamp(0, 255).to(torch.uint8)
 
 
 def to_unit(pixels: torch.Tensor, net: torch.nn.Module) -> torch.Tensor:

@@ -65,6 +65,32 @@ def test_tile_with_halo_is_the_crop_of_the_whole(layers: tuple[int, ...]) -> Non
         assert np.abs(part[:, :, rows, cols] - whole[:, :, to_rows, to_cols]).max() <= 1
 
 
+@pytest.mark.parametrize("layers", LAYERS)
+def test_a_tile_decodes_to_the_crop_of_the_whole_wherever_the_canvas_ends(
+    layers: tuple[int, ...],
+) -> None:
+    codec = make(layers)
+    halo, factor = decoder_halo(layers), codec.factor
+    generator = torch.Generator().manual_seed(1)
+    side = 2 * halo + 3
+    latents = torch.randn(2, 4, side, side, generator=generator)
+    whole = codec.decode(latents).numpy().astype(int)
+    assert whole.std() > 10
+    for margins in ((0, 0, halo, halo), (halo, 0, halo, 0), (0, halo, 0, halo), (0, 0, 0, 0)):
+        top, bottom, left, right = margins
+        made = codec.decode_tile(latents, margins).numpy().astype(int)
+        rows = slice(top * factor, (side - bottom) * factor)
+        cols = slice(left * factor, (side - right) * factor)
+        assert made.shape == whole[..., rows, cols].shape
+        assert np.abs(made - whole[..., rows, cols]).max() <= 1
+
+
+def test_a_tile_needs_something_inside_its_margins() -> None:
+    codec = make((0, 1))
+    with pytest.raises(ValueError, match="no tile"):
+        codec.decode_tile(torch.zeros(1, 4, 6, 6), (3, 3, 0, 0))
+
+
 def test_a_decoder_with_attention_has_no_halo() -> None:
     """And rightly: one latent far away changes every pixel."""
     from diffusers import AutoencoderDC

@@ -55,10 +55,17 @@ def _exact(
     for tile in core.tiles(TILE):
         around = tile.snap(TILE).pad(halo).intersect(canvas)
         assert around is not None  # it holds the tile
+        whole = tile.snap(TILE).intersect(canvas)
+        assert whole is not None
+        margins = (
+            whole.row - around.row, around.bottom - whole.bottom,
+            whole.col - around.col, around.right - whole.right,
+        )  # fmt: skip
         rows, cols = around.within(canvas)
-        pixels = model.codec.decode(latents[:, :, rows, cols].to(model.device))[0].cpu().numpy()
+        part = latents[:, :, rows, cols].to(model.device)
+        pixels = model.codec.decode_tile(part, margins)[0].cpu().numpy()
         window = tile.zoom_in(factor)
-        rows, cols = window.within(around.zoom_in(factor))
+        rows, cols = window.within(whole.zoom_in(factor))
         yield window, np.ascontiguousarray(pixels[:, rows, cols])
 
 

@@ -135,18 +135,18 @@ def test_tiles_inside_the_canvas_are_decoded_in_one_shape(
 ) -> None:
     """However little of a tile the core wants: the shape of a convolution may decide its bits."""
     shapes: list[tuple[int, ...]] = []
-    real = Codec.decode
+    real = Codec.decode_tile
 
-    def watched(self: Codec, x: torch.Tensor) -> torch.Tensor:
-        shapes.append(tuple(x.shape))
-        return real(self, x)
+    def watched(self: Codec, x: torch.Tensor, margins: tuple[int, int, int, int]) -> torch.Tensor:
+        shapes.append((*x.shape, *margins))
+        return real(self, x, margins)
 
-    monkeypatch.setattr(Codec, "decode", watched)
+    monkeypatch.setattr(Codec, "decode_tile", watched)
     canvas, halo = Window(-16, -16, 80, 96), lively.codec.halo
     assert halo is not None
     assert halo <= 16
     joined(lively, sampling(lively), latents(canvas), canvas, Window(3, 15, 29, 34))
-    assert shapes == [(1, 4, 16 + 2 * halo, 16 + 2 * halo)] * 8
+    assert shapes == [(1, 4, 16 + 2 * halo, 16 + 2 * halo, *[halo] * 4)] * 8
 
 
 def test_tiles_of_the_real_size(lively: Model) -> None:

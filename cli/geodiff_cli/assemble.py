@@ -18,10 +18,10 @@ EXAMPLES = options.examples(
 )
 
 
-def part(name: str) -> Callable[[F], F]:
+def part(name: str, required: bool = True) -> Callable[[F], F]:
     """The option that names a trained part."""
     text = f"Folder RUN/{name} of `geodiff train {name}`."
-    return click.option(f"--{name}", required=True, metavar="DIR", help=text)
+    return click.option(f"--{name}", required=required, metavar="DIR", help=text)
 
 
 @click.command(epilog=EXAMPLES, short_help="Put trained parts together into a model directory.")
@@ -33,6 +33,7 @@ def part(name: str) -> Callable[[F], F]:
 @part("codec")
 @part("denoiser")
 @part("prior")
+@part("probe", required=False)
 @click.option("--name", required=True, metavar="NAME", help="Name of the model in every output.")
 @click.option(
     "--gsd", type=float, default=0.6, show_default=True, metavar="M",
@@ -49,6 +50,10 @@ def part(name: str) -> Callable[[F], F]:
 @click.option(
     "--guidance", type=float, default=1.5, show_default=True, metavar="SCALE",
     help="Default of `geodiff synthesize --guidance`.",
+)  # fmt: skip
+@click.option(
+    "--steer", type=float, default=0.5, show_default=True, metavar="X",
+    help="How far a probe moves predictions towards the asked embeddings; 0 is not at all.",
 )  # fmt: skip
 @click.option("--credit", default="", metavar="TEXT", help="Of the training imagery.")
 @click.option(

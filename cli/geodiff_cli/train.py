@@ -1,4 +1,4 @@
-"""`geodiff train codec|encoder|denoiser|prior`: a configuration -> a trained part."""
+"""`geodiff train codec|encoder|denoiser|prior|probe`: a configuration -> a trained part."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ PARTS = {
     "encoder": "Pixels of a cell to an embedding; needs no other part.",
     "denoiser": "Noise to latents under embeddings; needs codec and encoder.",
     "prior": "Embeddings from words or nothing; needs the encoder.",
+    "probe": "Latents to embeddings, to steer a denoiser; needs codec and encoder.",
 }
 """Name of a part -> what it does. Its job is geodiff.jobs.train_NAME, its config NameConfig."""
 
 
-@click.group(short_help="Train a codec, an encoder, a denoiser or a prior.")
+@click.group(short_help="Train a codec, an encoder, a denoiser, a prior or a probe.")
 def train() -> None:
     """Train one part of a model from a TOML file; `geodiff assemble` joins the parts.
 
@@ -73,7 +74,8 @@ def part_command(part: str, purpose: str) -> click.Command:
     ) -> None:
         configs = import_module("geodiff.jobs.training.config")
         kind = getattr(configs, f"{part.title()}Config")
-        settings = configs.load_config(kind, config, **overrides)
+        filling = import_module("geodiff.jobs.training.filling")
+        settings = filling.load_config(kind, config, **overrides)
         ctx.meta[STOPPED] = f"the same command goes on from the checkpoint in {settings.run}"
         follower = os.environ.get("RANK", "0") != "0"  # torchrun: one process tells what happens
         if follower:

@@ -11,12 +11,14 @@ from geodiff.diffusion.loss import flow_matching_loss
 from geodiff.diffusion.noise import NOISE_VERSION, plane
 from geodiff.diffusion.samplers import ancestral, dpmpp_2m, euler, heun
 from geodiff.diffusion.schedule import flow_sigmas, published, sample_times
+from geodiff.diffusion.steer import Steered
 
 __all__ = [
     "NOISE_VERSION",
     "Denoise",
     "Guided",
     "Precondition",
+    "Steered",
     "Velocity",
     "Windowed",
     "ancestral",

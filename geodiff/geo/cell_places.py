@@ -26,6 +26,18 @@ def shares_crs(cells: PixelGrid, grid: PixelGrid) -> bool:
     return grid.crs is None or grid.crs == cells.crs
 
 
+def on_lattice(cells: PixelGrid, cell: int, grid: PixelGrid) -> bool:
+    """Whether cells of ``cell`` pixels, in the same CRS, are whole ones of the grid's lattice."""
+    mine, theirs, corner = cells.geobox.affine, grid.geobox.affine, cells.window
+    at_x, at_y = grid.xy(corner.row * cell, corner.col * cell)
+    off = max(abs(at_x - mine.c) / theirs.a, abs(at_y - mine.f) / abs(theirs.e))
+    spread = max(
+        abs(mine.a / (theirs.a * cell) - 1) * corner.width * cell,
+        abs(mine.e / (theirs.e * cell) - 1) * corner.height * cell,
+    )
+    return bool(max(off, spread) < _SAME_PLACE)
+
+
 def cells_of(
     cells: PixelGrid, cell: int, grid: PixelGrid, rows: Positions, cols: Positions
 ) -> tuple[Positions, Positions]:
@@ -33,16 +45,9 @@ def cells_of(
 
     ``cell``: image pixels a cell.
     """
-    mine, theirs, corner = cells.geobox.affine, grid.geobox.affine, cells.window
-    # On a shared lattice whole numbers give the place without rounding.
-    at_x, at_y = grid.xy(corner.row * cell, corner.col * cell)
-    off = max(abs(at_x - mine.c) / theirs.a, abs(at_y - mine.f) / abs(theirs.e))
-    spread = max(
-        abs(mine.a / (theirs.a * cell) - 1) * corner.width * cell,
-        abs(mine.e / (theirs.e * cell) - 1) * corner.height * cell,
-    )
-    if max(off, spread) < _SAME_PLACE:
-        return rows / cell - corner.row, cols / cell - corner.col
+    if on_lattice(cells, cell, grid):  # there whole numbers give the place without rounding
+        return rows / cell - cells.row, cols / cell - cells.col
+    mine = cells.geobox.affine
     x, y = grid.xys(rows, cols)
     return (y - mine.f) / mine.e, (x - mine.c) / mine.a
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from geodiff.errors import DataError, UsageError
 from geodiff.geo import embedding_file, embedding_formats
-from geodiff.geo.cell_places import cells_across, cells_of, shares_crs, transformer
+from geodiff.geo.cell_places import cells_across, cells_of, on_lattice, shares_crs, transformer
 from geodiff.geo.grid import PixelGrid, Positions
 from geodiff.geo.slerp import arc_weights, between_centres, slerp
 from geodiff.window import Window
@@ -33,13 +33,12 @@ class EmbeddingGrid:
 
     ``values``: float32 (row, col, feature), NaN where not ``valid``: bool (row, col). ``grid``: one
     pixel is one cell. ``cell``: image pixels per cell side. ``gsd``: metres per image pixel.
-    ``encoder``: fingerprint of what made the vectors. ``source``: file name or URL of the raster
-    they were made from, if any; a mix has several, one a line. ``pixels``: the part of the lattice
-    of pixels that the grid was made for, which a mosaic takes; None is all under the cells.
-    ``whole``: the grid that this is a part of, None for all of it; a part gives the bits of the
-    whole wherever its cells suffice. The arrays are copied and read-only; grids with the same
-    content are equal. Raises UsageError if shapes disagree, or a valid vector's length is off 1 by
-    more than 1e-5.
+    ``encoder``: fingerprint of what made the vectors. ``source``: file name or URL of their raster,
+    if any; a mix has several, one a line. ``pixels``: the part of the lattice of pixels that the
+    grid was made for, which a mosaic takes; None is all under the cells. ``whole``: the grid that
+    this is a part of, None for all of it; a part gives the bits of the whole wherever its cells
+    suffice. Arrays are copied and read-only; grids with the same content are equal. Raises
+    UsageError if shapes disagree, or a valid vector's length is off 1 by more than 1e-5.
     """
 
     values: Vectors
@@ -144,10 +143,9 @@ class EmbeddingGrid:
         alone, never on ``window``. Raises UsageError if just one of the grids has a CRS, or a cell
         is invalid; DataError where this grid's CRS cannot show a place.
         """
-        same = shares_crs(self.frame, grid)
         rows = (np.arange(window.row, window.bottom, dtype=np.float64) + 0.5) * factor
         cols = (np.arange(window.col, window.right, dtype=np.float64) + 0.5) * factor
-        if same:
+        if shares_crs(self.frame, grid):
             return self.field(*cells_of(self.frame, self.cell, grid, rows, cols))
         across = transformer(self.frame, grid)
         out = np.empty((*window.shape, self.values.shape[2]), np.float32)
@@ -157,6 +155,14 @@ class EmbeddingGrid:
             cells = cells_across(self.frame, grid, across, row, col)
             out[start : start + step] = self.at(cells)
         return out
+
+    def on_cells(self, grid: PixelGrid, cells: Window) -> Vectors | None:
+        """What the field asks of whole cells of ``grid``'s lattice: float32 (row, col, feature).
+
+        None where this grid's cells are others. Raises UsageError as ``field_on`` does.
+        """
+        mine = shares_crs(self.frame, grid) and on_lattice(self.frame, self.cell, grid)
+        return self.field_on(grid, cells, self.cell) if mine else None
 
     def crop(self, cells: Window) -> EmbeddingGrid:
         """The part in ``cells``, positions on the lattice of cells; ValueError if not inside."""
@@ -176,16 +182,14 @@ class EmbeddingGrid:
 
         Raises DataError if no cell is valid.
         """
+        from geodiff.geo.holes import fill
+
         if self.valid.all():
             return self
         if not self.valid.any():
-            raise DataError(
-                "no cell of the embedding grid is valid: its source has no valid pixels there"
-            )
-        from geodiff.geo.holes import fill
-
-        filled = fill(self.values, self.valid)
-        return replace(self, values=filled, valid=np.ones_like(self.valid))
+            raise DataError("no cell of the embedding grid is valid: its source is empty there")
+        values = fill(self.values, self.valid)
+        return replace(self, values=values, valid=np.ones_like(self.valid))
 
     def to_xarray(self) -> xarray.DataArray:
         """DataArray (feature, y, x) with cell-centre coordinates, ``spatial_ref`` and the facts."""
@@ -216,10 +220,8 @@ class EmbeddingGrid:
 
     def _require_filled(self) -> None:
         if not self.valid.all():
-            raise UsageError(
-                f"{(~self.valid).sum()} of {self.valid.size} cells of the embedding grid are "
-                "invalid: call filled() first"
-            )
+            holes = f"{(~self.valid).sum()} of {self.valid.size} cells of the embedding grid"
+            raise UsageError(f"{holes} are invalid: call filled() first")
 
     def _between(
         self, positions: npt.ArrayLike, axis: int

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geodiff.errors import DataError, ModelError, OutputError
-from geodiff.models.bundle import PARTS, Model
+from geodiff.models.bundle import OPTIONAL, PARTS, Model
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class AssembleRequest:
     guidance: float = 1.5  # default guidance scale
     credit: str = ""  # of the training imagery
     licence: str = "Apache-2.0"  # of the weights
+    probe: str | None = None  # an optional part, see geodiff.models.probe
+    steer: float = 0.5  # how far a probe steers predictions
     card: str | None = None  # a Markdown file to go along as README.md
     overwrite: bool = False
 
@@ -48,8 +50,11 @@ def assemble(request: AssembleRequest) -> Model:
     shutil.rmtree(building, ignore_errors=True)
     try:
         building.mkdir(parents=True)
-        for part in PARTS:
-            source = Path(getattr(request, part))
+        given = {part: getattr(request, part) for part in (*PARTS, *OPTIONAL)}
+        for part, folder in given.items():
+            if folder is None:
+                continue
+            source = Path(folder)
             if not source.is_dir():
                 raise ModelError(f"the {part} {source} is not a directory")
             shutil.copytree(source, building / part)
@@ -73,6 +78,7 @@ def facts(request: AssembleRequest) -> str:
         f"gsd_range = [{float(low)!r}, {float(high)!r}]  # metres per pixel seen in training",
         f"window = {request.window}  # latents a side of the windows that the denoiser paints",
         f"guidance = {float(request.guidance)!r}  # default guidance scale",
+        f"steer = {float(request.steer)!r}  # towards the asked embeddings, by the probe",
         f"credit = {quoted(request.credit)}",
         f"licence = {quoted(request.licence)}",
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.nn import functional
 from geodiff.jobs.datasets.dataset import CropSampler, PatchSet, open_sets
 from geodiff.jobs.training.ahead import Ahead
 from geodiff.jobs.training.config import CodecConfig
+from geodiff.jobs.training.judges import Judges
 from geodiff.jobs.training.ranks import Ranks
 from geodiff.jobs.training.ranks import start as start_ranks
 from geodiff.jobs.training.run import After, Loss, Run
@@ -21,8 +22,10 @@ from geodiff.jobs.training.samples import examples, reconstructions
 from geodiff.models.bundle import latent_statistics
 from geodiff.models.casting import cast
 from geodiff.models.codec import Codec, new_autoencoder
-from geodiff.models.features import FeatureDistance
 from geodiff.steps import Step
+
+Statistics = tuple[Sequence[float], Sequence[float]]
+"""Means and deviations of raw latents, one a channel."""
 
 
 def train_codec(config: CodecConfig) -> Iterator[Step]:
@@ -32,26 +35,26 @@ def train_codec(config: CodecConfig) -> Iterator[Step]:
         torch.manual_seed(config.seed)
         sets = open_sets(config.datasets, config.crop)
         net = cast(start(config), device=ranks.device, channels_last=True)
-        run = Run(net, config, ranks)
-        yield from run.steps(
-            loss_of(net, config, sets, ranks), "train codec", watch(run, net, sets)
-        )
+        judges = Judges.of(config, ranks.device)
+        run = Run(judges.beside(net), config, ranks)
+        loss = loss_of(net, judges, config, sets, ranks)
+        yield from run.steps(loss, "train codec", watch(run, net, sets))
         run.use_average()
         if ranks.lead:
             with run.writing(run.folder / "codec"):
-                save_codec(net, sets, run.folder / "codec")
+                save_codec(net, sets, run.folder / "codec", kept_statistics(config))
         ranks.wait()
 
 
-def loss_of(net: Any, config: CodecConfig, sets: tuple[PatchSet, ...], ranks: Ranks) -> Loss:
+def loss_of(
+    net: Any, judges: Judges, config: CodecConfig, sets: tuple[PatchSet, ...], ranks: Ranks
+) -> Loss:
     """Draws a batch, and compares it with what the network makes of it."""
     sampler = CropSampler(sets, config.crop, config.seed, config.weights)
-    distance = FeatureDistance() if config.feature > 0 else None
-    if distance is not None:
-        distance = cast(distance, device=ranks.device)
     share = ranks.share(config.batch)
-    # Half of the batch is enough for the feature term.
-    featured = len(range(max(1, config.batch // 2))[share])
+    # Half of the batch is enough for the networks that judge.
+    judged = len(range(max(1, config.batch // 2))[share])
+    weight = judged * ranks.world / max(1, config.batch // 2)
 
     def draw(step: int) -> torch.Tensor:
         return torch.from_numpy(sampler.batch(step, config.batch, share)[0]).permute(0, 3, 1, 2)
@@ -64,11 +67,9 @@ def loss_of(net: Any, config: CodecConfig, sets: tuple[PatchSet, ...], ranks: Ra
         with torch.autocast(ranks.device.type, torch.bfloat16, enabled=config.bf16):
             latents = net.encode(real, return_dict=False)[0]
             made = net.decode(latents, return_dict=False)[0]
-            feature = real.new_zeros(())
-            if distance and featured:
-                feature = distance(made[:featured], real[:featured])
-        feature = feature * (featured * ranks.world / max(1, config.batch // 2))
-        return codec_loss(config, made.float(), real, latents.float(), feature)
+            seen = judges(made[:judged], real[:judged]) if judged else (judges.idle(), {})
+        total, figures = codec_loss(config, made.float(), real, latents.float())
+        return total + weight * seen[0], {**figures, **seen[1]}
 
     return loss
 
@@ -106,12 +107,11 @@ def codec_loss(
     made: torch.Tensor,
     real: torch.Tensor,
     latents: torch.Tensor,
-    feature: torch.Tensor,
 ) -> tuple[torch.Tensor, Mapping[str, float]]:
     """The weighted sum of errors, images (batch, 3, row, col) in -1..1, with its figures."""
     error = made - real
     squared = error.square().mean()
-    total = error.abs().mean() + config.l2 * squared + config.feature * feature.float()
+    total = error.abs().mean() + config.l2 * squared
     total = total + config.latent_penalty * latents.square().mean()
     if config.chroma > 0:
         colour = error[:, ::2] - error[:, 1:2]  # red and blue against green
@@ -122,7 +122,7 @@ def codec_loss(
     if config.texture > 0:
         total = total + config.texture * texture_distance(made, real)
     psnr = -10 * torch.log10(squared.detach() / 4)
-    return total, {"psnr": float(psnr), "feature": float(feature.detach())}
+    return total, {"psnr": float(psnr)}
 
 
 def texture_distance(made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
@@ -147,8 +147,17 @@ def texture_distance(made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def save_codec(net: Any, sets: tuple[PatchSet, ...], folder: Path) -> None:
-    """Write the part: the network and the statistics of its latents over training patches."""
+def save_codec(
+    net: Any, sets: tuple[PatchSet, ...], folder: Path, kept: Statistics | None = None
+) -> None:
+    """Write the part: the network and the statistics of its latents over training patches.
+
+    ``kept`` are those of a codec whose encoder is the same: then its latents stay the same as well.
+    """
+    if kept is not None:
+        Codec(net.eval(), torch.zeros(1), torch.ones(1)).save(folder)
+        write_statistics(folder, kept)
+        return
     device = next(net.parameters()).device
     raw = Codec(net.eval(), torch.zeros(1, device=device), torch.ones(1, device=device))
     latents = []
@@ -161,8 +170,20 @@ def save_codec(net: Any, sets: tuple[PatchSet, ...], folder: Path) -> None:
             latents.append(raw.encode(pixels)[0].flatten(1).cpu())
     values = torch.cat(latents, dim=1)
     raw.save(folder)
-    statistics = {"mean": values.mean(1).tolist(), "std": values.std(1).tolist()}
-    (folder / "latents.json").write_text(json.dumps(statistics, indent=1))
+    write_statistics(folder, (values.mean(1).tolist(), values.std(1).tolist()))
+
+
+def write_statistics(folder: Path, statistics: Statistics) -> None:
+    """Write means and deviations of the latents beside the network."""
+    table = {"mean": list(statistics[0]), "std": list(statistics[1])}
+    (folder / "latents.json").write_text(json.dumps(table, indent=1))
+
+
+def kept_statistics(config: CodecConfig) -> Statistics | None:
+    """Those of the codec that a run began with, where it left the encoder alone."""
+    if config.freeze_encoder and config.start_from is not None:
+        return latent_statistics(Path(config.start_from))
+    return None
 
 
 def load_codec(folder: str | Path) -> Codec:

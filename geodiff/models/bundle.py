@@ -18,11 +18,15 @@ from geodiff.models.codec import Codec
 from geodiff.models.denoiser import Denoiser
 from geodiff.models.encoder import Encoder
 from geodiff.models.priors import Prior, load_prior
+from geodiff.models.probe import Probe
 from geodiff.models.shipped import shipped_path
 
 log = logging.getLogger(__name__)
 
 PARTS = ("encoder", "codec", "denoiser", "prior")
+
+OPTIONAL = ("probe",)
+"""Parts that a model may do without."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Model:
     credit: str  # of the training imagery
     licence: str  # of the weights
     hash: str  # of every file in the directory
+    probe: Probe | None = None  # what embeddings latents have; None: predictions are not steered
+    steer: float = 0.0  # how far predictions are steered towards the asked embeddings, see Probe
 
     @classmethod
     def load(
@@ -63,7 +69,8 @@ class Model:
         codec = Codec.load(folder / "codec", *latent_statistics(folder / "codec"))
         denoiser = Denoiser.load(folder / "denoiser", bf16)
         prior = load_prior(folder / "prior")
-        check_fit(folder, encoder, codec, denoiser, prior)
+        probe = Probe.load(folder / "probe") if (folder / "probe").is_dir() else None
+        check_fit(folder, encoder, codec, denoiser, prior, probe)
         halvings = 2 ** (len(denoiser.net.config["widths"]) - 1)
         if facts["window"] % halvings:
             raise ModelError(
@@ -78,6 +85,7 @@ class Model:
             codec=codec.to(target).with_decoder_in(torch.bfloat16 if bf16 else torch.float32),
             denoiser=denoiser,
             prior=prior,
+            probe=None if probe is None else probe.to(target, bf16),
             hash=digest(folder),
             **facts,
         )
@@ -101,7 +109,8 @@ class Model:
         """What `geodiff info` shows, JSON-ready."""
         sizes = {
             part: sum(f.stat().st_size for f in (self.path / part).rglob("*") if f.is_file())
-            for part in PARTS
+            for part in (*PARTS, *OPTIONAL)
+            if (self.path / part).is_dir()
         }
         return {
             "name": self.name,
@@ -116,6 +125,7 @@ class Model:
             "window_px": self.window * self.codec.factor,
             "denoiser_parameters": self.denoiser.parameters,
             "text_encoder": self.prior.text or None,
+            "labels": ", ".join(self.prior.labels) or None,
             "megabytes": {part: round(size / 1e6, 2) for part, size in sizes.items()},
             "device": str(self.device),
             "precision": "bf16" if self.denoiser.bf16 else "fp32",
@@ -140,12 +150,15 @@ def read_facts(folder: Path) -> dict[str, Any]:
             raise ValueError(f"gsd {gsd} with gsd_range {low} to {high}: give metres above 0")
         if int(table["window"]) < 1:
             raise ValueError(f"window {table['window']}: give latents, at least 1")
+        if not 0 <= float(table.get("steer", 0.0)) < float("inf"):
+            raise ValueError(f"steer {table['steer']}: give a number from 0")
         return {
             "name": str(table["name"]),
             "gsd": gsd,
             "gsd_range": (low, high),
             "window": int(table["window"]),
             "guidance": float(table["guidance"]),
+            "steer": float(table.get("steer", 0.0)),
             "credit": str(table["credit"]),
             "licence": str(table["licence"]),
         }
@@ -164,15 +177,26 @@ def latent_statistics(folder: Path) -> tuple[list[float], list[float]]:
 
 
 def check_fit(
-    folder: Path, encoder: Encoder, codec: Codec, denoiser: Denoiser, prior: Prior
+    folder: Path,
+    encoder: Encoder,
+    codec: Codec,
+    denoiser: Denoiser,
+    prior: Prior,
+    probe: Probe | None,
 ) -> None:
     """Raises ModelError unless the parts' sizes agree."""
-    pairs = (
+    pairs: list[tuple[str, str, int, str, int]] = [
         ("embedding length", "encoder", encoder.dim, "denoiser", denoiser.net.config["dim"]),
         ("embedding length", "encoder", encoder.dim, "prior", prior.dim),
         ("channels", "codec", codec.channels, "denoiser", denoiser.net.config["channels"]),
         ("cell", "encoder", encoder.cell % codec.factor, "multiple of the codec's factor", 0),
-    )
+    ]
+    if probe is not None:
+        pairs += [
+            ("embedding length", "encoder", encoder.dim, "probe", probe.dim),
+            ("channels", "codec", codec.channels, "probe", probe.channels),
+            ("latents a cell", "encoder", encoder.cell // codec.factor, "probe", probe.side),
+        ]
     for what, one, a, other, b in pairs:
         if a != b:
             raise ModelError(

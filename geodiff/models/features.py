@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from geodiff.errors import ModelError
+from geodiff.models.encoder import Encoder
 from geodiff.models.torchvision_shim import ensure_torchvision
 
 
@@ -32,6 +33,34 @@ class FeatureDistance(nn.Module):
         layers = [(unit(a) - unit(b)).abs().sum(1).mean() for a, b in pairs]
         total: torch.Tensor = torch.stack(layers).mean()
         return total
+
+
+class EmbeddingDistance(nn.Module):
+    """One minus the cosine of the embeddings of the cells of two images.
+
+    ``encoder`` is a trained one, kept as it is.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.net, self.cell = encoder.net.eval(), encoder.cell
+
+    def forward(self, made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Distance of two batches (batch, 3, height, width) in -1..1, a scalar.
+
+        What is left over of a cell is left out. Raises ValueError for images smaller than a cell.
+        """
+        with torch.no_grad():
+            targets = self.net(self.cells(real)).float()
+        vectors = self.net(self.cells(made)).float()
+        return 1 - nn.functional.cosine_similarity(vectors, targets).mean()
+
+    def cells(self, images: torch.Tensor) -> torch.Tensor:
+        """(batch, 3, height, width) -> (batch * cells, 3, cell, cell)."""
+        if min(images.shape[-2:]) < self.cell:
+            raise ValueError(f"images of {tuple(images.shape[-2:])} px hold no {self.cell} px cell")
+        parts = images.unfold(2, self.cell, self.cell).unfold(3, self.cell, self.cell)
+        return parts.permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, self.cell, self.cell)
 
 
 def lite0(layers: Sequence[int]) -> nn.Module:

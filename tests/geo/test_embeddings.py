@@ -166,6 +166,63 @@ def test_field_on_another_crs_follows_the_place(grid: EmbeddingGrid, pixels: Pix
     np.testing.assert_allclose(grid.field_on(other, window, 8)[0, 0], wanted, atol=1e-5)
 
 
+def test_whole_cells_of_the_own_lattice_are_asked_for_their_vectors(
+    grid: EmbeddingGrid, pixels: PixelGrid
+) -> None:
+    under = grid.grid.window
+    np.testing.assert_array_equal(grid.on_cells(pixels, under), grid.values)
+    part = Window(under.row + 1, under.col + 1, 1, 2)
+    elsewhere = pixels.crop(Window(pixels.row - 500, pixels.col + 7, 3, 5))
+    for lattice in (pixels, elsewhere):
+        found = grid.on_cells(lattice, part)
+        np.testing.assert_array_equal(found, grid.values[part.within(under)])
+    around = grid.on_cells(pixels, under.pad(2))  # beyond its border the nearest cell counts
+    assert around is not None
+    np.testing.assert_array_equal(around[2:-2, 2:-2], grid.values)
+    np.testing.assert_array_equal(around[0, 0], grid.values[0, 0])
+    np.testing.assert_array_equal(around[-1, 3], grid.values[-1, 1])
+
+
+def test_a_part_is_asked_for_its_cells_as_the_whole(grid: EmbeddingGrid, pixels: PixelGrid) -> None:
+    under = grid.grid.window
+    held = Window(under.row, under.col, under.height - 1, under.width - 1)
+    part = replace(grid.crop(held), whole=grid.grid)
+    asked = Window(under.row, under.col, under.height - 2, under.width - 2)
+    assert part.frame == grid.frame
+    np.testing.assert_array_equal(part.on_cells(pixels, asked), grid.on_cells(pixels, asked))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"res": 0.5},
+        {"res": 0.6, "crs": "EPSG:3857"},
+        {"res": 0.6, "crs": "EPSG:32633"},
+        {"res": 6e-6, "crs": "EPSG:4326"},
+    ],
+)
+def test_cells_of_another_lattice_are_others(grid: EmbeddingGrid, target: dict[str, float]) -> None:
+    other = box_grid(BOX, **target)  # type: ignore[arg-type]
+    assert grid.on_cells(other, other.latents(CELL)) is None
+
+
+def test_cells_that_are_shifted_are_others(grid: EmbeddingGrid, pixels: PixelGrid) -> None:
+    shifts = {1e-5: True, 0.1: False, 0.5: False, 1.0: False}  # pixels; the first is rounding
+    for shift, same in shifts.items():
+        affine = pixels.geobox.affine @ Affine.translation(shift, 0)
+        geobox = GeoBox(pixels.window.shape, affine, pixels.crs)
+        moved = PixelGrid(geobox, pixels.row, pixels.col)
+        assert (grid.on_cells(moved, grid.grid.window) is not None) == same
+
+
+def test_cells_of_a_grid_without_a_crs_do_not_fit(grid: EmbeddingGrid) -> None:
+    plain = PixelGrid(GeoBox((128, 128), Affine.identity(), None), 0, 0)
+    with pytest.raises(UsageError, match="both need a CRS, or neither"):
+        grid.on_cells(plain, Window(0, 0, 1, 1))
+    own = embedding(plain)
+    np.testing.assert_array_equal(own.on_cells(plain, Window(0, 0, 2, 2)), own.values)
+
+
 def test_grids_need_a_crs_both_or_neither(grid: EmbeddingGrid) -> None:
     plain = PixelGrid(GeoBox((128, 128), Affine.identity(), None), 0, 0)
     with pytest.raises(UsageError, match="both need a CRS, or neither"):

@@ -10,6 +10,8 @@ import pytest
 
 from geodiff.errors import DataError, ModelError, OutputError
 from geodiff.jobs.assemble import AssembleRequest, assemble
+from geodiff.models.bundle import Model
+from tests.tiny import probed_model
 
 
 @pytest.fixture
@@ -33,6 +35,18 @@ def test_parts_make_a_model(request_: AssembleRequest) -> None:
     assert model.credit == request_.credit
     assert (model.window, model.cell, model.gsd_range) == (8, 16, (0.3, 1.0))
     assert [path.name for path in Path(request_.out).parent.iterdir()] == ["model"]
+
+
+def test_a_probe_goes_along(request_: AssembleRequest, folder: Path, tmp_path: Path) -> None:
+    plain = assemble(request_)
+    assert plain.probe is None
+    parts = probed_model(folder, tmp_path / "parts") / "probe"
+    made = assemble(replace(request_, probe=str(parts), steer=0.2, overwrite=True))
+    assert made.probe is not None
+    assert made.steer == 0.2
+    with pytest.raises(ModelError, match="the probe /none is not a directory"):
+        assemble(replace(request_, probe="/none", overwrite=True))
+    assert Model.load(request_.out).hash == made.hash
 
 
 def test_card_goes_along(request_: AssembleRequest, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from geodiff.errors import ModelError, UsageError
 from geodiff.models import shipped
 from geodiff.models.bundle import PARTS, Model
 from geodiff.models.prior import AtlasPrior
+from geodiff.models.probe import LatentNetwork, Probe
+from tests.tiny import probed_model
 
 
 @pytest.fixture
@@ -79,6 +81,9 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
         ("gsd = 0.6", 'gsd = "nan"'),
         ("gsd_range = [0.3, 1.0]", "gsd_range = [1.0, 0.3]"),
         ("window = 8", "window = 0"),
+        ("window = 8", "window = 8\nsteer = -0.1"),
+        ("window = 8", "window = 8\nsteer = nan"),
+        ("window = 8", 'window = 8\nsteer = "far"'),
     ],
 )
 def test_facts_that_make_no_sense_are_refused(copy: Path, old: str, new: str) -> None:
@@ -100,6 +105,38 @@ def test_parts_that_do_not_fit_are_refused(copy: Path) -> None:
     blocks = np.random.default_rng(0).standard_normal((9, 2, 2, 5)).astype(np.float32)
     AtlasPrior.fit(blocks).save(copy / "prior")
     with pytest.raises(ModelError, match="embedding length is 8 in encoder, 5 in prior"):
+        Model.load(copy)
+
+
+def test_a_probe_is_a_part_that_may_be_missing(model: Model, folder: Path, tmp_path: Path) -> None:
+    assert (model.probe, model.steer) == (None, 0)
+    probed = Model.load(probed_model(folder, tmp_path / "probed", steer=0.25), "cpu", "bf16")
+    assert probed.probe is not None
+    assert (probed.probe.dim, probed.probe.channels, probed.probe.side) == (8, 4, 2)
+    assert (probed.probe.bf16, probed.steer) == (True, 0.25)
+    assert set(probed.facts()["megabytes"]) == {*PARTS, "probe"}
+    assert probed.hash != model.hash
+
+
+@pytest.mark.parametrize(
+    ("channels", "dim", "side", "message"),
+    [
+        (4, 9, 2, "embedding length is 8 in encoder, 9 in probe"),
+        (5, 8, 2, "channels is 4 in codec, 5 in probe"),
+        (4, 8, 4, "latents a cell is 2 in encoder, 4 in probe"),
+    ],
+)
+def test_a_probe_that_does_not_fit_is_refused(
+    copy: Path, channels: int, dim: int, side: int, message: str
+) -> None:
+    Probe(LatentNetwork(channels, dim, side, (8,))).save(copy / "probe")
+    with pytest.raises(ModelError, match=message):
+        Model.load(copy)
+
+
+def test_a_probe_that_is_damaged_is_refused(copy: Path) -> None:
+    (copy / "probe").mkdir()
+    with pytest.raises(ModelError, match=r"the probe in .* cannot be loaded"):
         Model.load(copy)
 
 

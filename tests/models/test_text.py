@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from geodiff.errors import ModelError, UsageError
 from geodiff.models.text import DEFAULT, LONGEST, TextEncoder, check_installed, check_text
@@ -24,6 +25,14 @@ def test_sentences_that_mean_the_same_are_near() -> None:
     np.testing.assert_allclose(np.linalg.norm([one, two, other], axis=1), 1, atol=1e-5)
     assert one @ two > one @ other + 0.2
     np.testing.assert_allclose(encoder.embed(["a forest"])[0], one, atol=1e-5)
+    words, before = ["mobile homes in rows beside a river"], torch.get_num_threads()
+    alone = encoder.embed(words)
+    torch.set_num_threads(2)  # with which the network's own last bits differ
+    try:
+        assert np.array_equal(encoder.embed(words), alone)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.skipif(find_spec("sentence_transformers") is None, reason="needs the extra text")

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geodiff.diffusion import Denoise, Guided, Precondition, dpmpp_2m
+from geodiff.diffusion import Denoise, Guided, Precondition, Steered, dpmpp_2m
 from geodiff.diffusion.noise import plane
 from geodiff.errors import DataError
 from geodiff.jobs.datasets.dataset import PatchSet
 from geodiff.jobs.measures.quilts import Scene, alone, mosaic, quilts, tiles, true_scene
 from geodiff.jobs.mosaic.sampling import Sampling
+from geodiff.jobs.mosaic.steering import WindowSteering
 from geodiff.jobs.training.latents import crop_fields, embed_cells
 from geodiff.models.bundle import Model
 from geodiff.steps import Step
@@ -178,7 +179,8 @@ def paint_cells(
     factor = model.codec.factor
     rows, cols = (np.arange(side) + 0.5 for side in shape)
     where = [np.tile(axis * factor / model.cell, (len(cells), 1)) for axis in (rows, cols)]
-    return paint_fields(model, crop_fields(cells, *where), sampling, gsd, seeds, "evaluate")
+    fields = crop_fields(cells, *where)
+    return paint_fields(model, fields, sampling, gsd, seeds, "evaluate", cells)
 
 
 def paint_fields(
@@ -188,9 +190,11 @@ def paint_fields(
     gsd: float,
     seeds: list[int],
     purpose: str,
+    cells: NDArray[np.float32] | None = None,
 ) -> Image:
     """Windows from their fields (n, row, col, feature), one vector a latent, in one piece each.
 
+    ``cells`` (n, row, col, feature) are steered towards where the model has a probe.
     Returns uint8 (n, 3, row, col) in pixels. ``purpose`` names the noise.
     """
     field = torch.from_numpy(np.moveaxis(fields, -1, 1))
@@ -202,7 +206,11 @@ def paint_fields(
     window = Window(0, 0, *fields.shape[1:3])
     noise = [plane(seed, window, model.codec.channels, purpose) for seed in seeds]
     state = torch.from_numpy(np.stack(noise)) * float(sampling.sigmas[0])
-    for latents in dpmpp_2m(guided, state, sampling.sigmas):
+    clean: Denoise = guided
+    if cells is not None and model.probe is not None and sampling.steer:
+        steering = WindowSteering(model.probe, torch.from_numpy(cells), sampling.steer)
+        clean = Steered(guided, steering, sampling.steered)
+    for latents in dpmpp_2m(clean, state, sampling.sigmas):
         state = latents
     painted: Image = model.codec.decode(state.to(model.device)).cpu().numpy()
     return painted

@@ -35,6 +35,9 @@ GUIDED_SIGMAS = (0.2, 5.0)
 NARROW_SIGMAS = (0.3, 3.0)
 """Those of the mode balanced: 31 % fewer evaluations with 12 steps, see docs/performance.md."""
 
+STEERED_SIGMAS = (0.3, 10.0)
+"""Noise levels at which predictions are steered: chosen in docs/decisions.md."""
+
 MIDDLE_SIGMAS = (0.1, 1.0)
 """Noise levels at which overlap helps most; the mode fast overlaps only there."""
 
@@ -71,6 +74,8 @@ class Sampling:
     per_window: bool = False  # one embedding for each window instead of the dense field
     decode_stride: int | None = None  # None: decode exactly where the codec can; else blend windows
     decode_weights: str = "tent"  # of a decoded window where windows are blended
+    steer: float = 0.0  # length of a step towards the asked embeddings, see models.probe; 0 is none
+    steered: tuple[float, float] = STEERED_SIGMAS  # noise levels with steering: above, up to
 
     def __post_init__(self) -> None:
         for name, given, known in (
@@ -94,6 +99,7 @@ class Sampling:
         base = settings(mode, model.window, model.guidance, batch + batch % 2)
         return replace(
             base,
+            steer=0.0 if base.per_window or model.probe is None else model.steer,
             steps=base.steps if steps is None else steps,
             guidance=base.guidance if guidance is None else guidance,
         )

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 from torch import Tensor
 
-from geodiff.diffusion import Denoise, Guided, Precondition
+from geodiff.diffusion import Denoise, Guided, Precondition, Steered
 from geodiff.diffusion import canvas as memory
 from geodiff.diffusion.noise import plane
 from geodiff.errors import DataError
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid
 from geodiff.jobs.mosaic.modes import GUIDED_SIGMAS, Sampling
+from geodiff.jobs.mosaic.steering import Asked, Steering
 from geodiff.jobs.request import MODES
 from geodiff.models.bundle import Model
 from geodiff.window import Window
@@ -41,6 +42,10 @@ STRIP = 64
 class Conditions(Protocol):
     """What the windows of a canvas are painted under."""
 
+    @property
+    def asked(self) -> Asked | None:
+        """What cells of the canvas are steered towards; None: nothing."""
+
     def at(self, windows: Sequence[Window]) -> Tensor:
         """float32 (window, feature, row, col) for windows of one size inside the canvas."""
 
@@ -51,6 +56,7 @@ class DenseConditions:
 
     values: Tensor  # float16 (feature, row, col)
     canvas: Window  # latents that the values cover
+    asked: Asked | None = None
 
     def at(self, windows: Sequence[Window]) -> Tensor:
         """Crops of the field, float32 (window, feature, row, col)."""
@@ -66,6 +72,7 @@ class WindowConditions:
     grid: PixelGrid  # of the mosaic
     factor: int  # pixels a latent
     across: Transformer | None  # from the mosaic's CRS to the embeddings'; None where they share it
+    asked: Asked | None = None  # a window's vector is no cell's
 
     def at(self, windows: Sequence[Window]) -> Tensor:
         """The vectors spread over their windows, float32 (window, feature, row, col)."""
@@ -113,7 +120,10 @@ def conditions(
     for strip in strips(canvas):
         block = embeddings.field_on(grid, strip, factor)
         field[:, strip.within(canvas)[0]] = torch.from_numpy(np.moveaxis(block, -1, 0))
-    return DenseConditions(field, canvas)
+    asked = None
+    if sampling.steer and model.probe is not None:
+        asked = Asked.of(embeddings, grid, canvas, model.probe.side, factor)
+    return DenseConditions(field, canvas, asked)
 
 
 def between(grid: PixelGrid, other: PixelGrid) -> Transformer | None:
@@ -152,8 +162,12 @@ def denoise(
             made[0, :, strip.within(canvas)[0]] = torch.from_numpy(values) * scale
         return made
 
+    fused: Denoise = sampling.windowed(at, canvas)
+    if conditions.asked is not None and model.probe is not None:
+        steering = Steering(model.probe, conditions.asked, canvas, sampling.steer)
+        fused = Steered(fused, steering, sampling.steered)
     yield from sampling.solve(
-        sampling.windowed(at, canvas),
+        fused,
         noise("initial", 0, sampling.start),
         lambda step: noise("ancestral", step, 1.0),
     )

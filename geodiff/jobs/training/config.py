@@ -1,17 +1,10 @@
-"""Frozen configurations of preparing and training, filled strictly from TOML."""
+"""Frozen configurations of training, filled strictly from TOML (see ``filling``)."""
 
 from __future__ import annotations
 
-import dataclasses
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from geodiff.errors import UsageError
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -113,6 +106,9 @@ class CodecConfig(RunConfig):
     gradient: float = 0.0  # weight of the absolute error of pixel differences
     feature: float = 0.0  # weight of the feature distance (EfficientNet-Lite0, extra `train`)
     texture: float = 0.0  # weight of the difference of local contrast in waves of 2 to 16 px
+    embedding: float = 0.0  # weight of one minus the cosine of the embeddings by ``encoder``
+    encoder: str | None = None  # folder of a trained encoder, where embedding is above 0
+    adversarial: float = 0.0  # weight of a critic over features (EfficientNet-Lite0, extra `train`)
     latent_penalty: float = 1e-3  # weight of the mean square of the latents
     freeze_encoder: bool = False  # train the decoder alone, so that latents stay as they are
     start_from: str | None = None  # a codec folder to go on from; None starts afresh
@@ -122,6 +118,11 @@ class CodecConfig(RunConfig):
         factor = 2 ** (len(self.widths) - 1)
         if self.crop < factor or self.crop % factor:
             raise UsageError(f"crop {self.crop} must be a multiple of the codec's factor {factor}")
+        if (self.embedding > 0) != (self.encoder is not None):
+            raise UsageError(
+                f"embedding = {self.embedding} and encoder = {self.encoder} belong together: give "
+                "the weight and the folder of the encoder, or neither"
+            )
 
 
 @dataclass(frozen=True)
@@ -179,52 +180,31 @@ class DenoiserConfig(RunConfig):
             raise UsageError(f"orientations {self.orientations} must be between 1 and 8")
 
 
-def load_config(kind: type[T], path: str | Path, **overrides: Any) -> T:
-    """Fill ``kind`` from a TOML file; ``overrides`` that are not None win.
+@dataclass(frozen=True)
+class ProbeConfig(RunConfig):
+    """`geodiff train probe`: latents of a cell to the embedding of its pixels."""
 
-    Raises UsageError for a missing file, broken TOML, an unknown key (it lists the known ones), a
-    missing required key or a value of the wrong type.
-    """
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
-    table |= {key: value for key, value in overrides.items() if value is not None}
-    return fill(kind, table, str(path))
+    codec: str = ""  # folder of a trained codec run
+    encoder: str = ""  # folder of a trained encoder run
+    cache: str = ""  # folder of encoded patches; empty: RUN/cache. A denoiser's will do
+    orientations: tuple[int, ...] = (4,)  # as of a denoiser
+    widths: tuple[int, ...] = (48, 96, 192)  # channels, between which the side halves
+    layers: int = 1  # residual blocks a width
+    noise: float = 0.3  # largest deviation of the noise that is added to latents
 
-
-def fill(kind: type[T], table: dict[str, Any], origin: str) -> T:
-    """Build the dataclass ``kind`` from ``table``; ``origin`` names the table in errors."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(table) - set(fields))
-    if unknown:
-        raise UsageError(
-            f"{origin}: unknown key {', '.join(unknown)}; known keys are {', '.join(fields)}"
-        )
-    missing = [
-        name
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING and name not in table
-    ]
-    if missing:
-        raise UsageError(f"{origin}: missing key {', '.join(missing)}")
-    hints = get_type_hints(kind)
-    return kind(
-        **{key: _fit(hints[key], value, f"{origin}: {key}") for key, value in table.items()}
-    )
-
-
-def _fit(hint: Any, value: Any, where: str) -> Any:
-    """Check ``value`` against a field's type; lists become tuples, whole numbers floats."""
-    inner = get_args(hint)
-    if get_origin(hint) is tuple and isinstance(value, list | tuple):
-        return tuple(_fit(inner[0], item, where) for item in value)
-    kinds = inner if isinstance(hint, UnionType) else (hint,)
-    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) in kinds:
-        return value
-    name = hint.__name__ if isinstance(hint, type) and not inner else str(hint)
-    raise UsageError(f"{where} should be {name}, got {value!r}")
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.codec and self.encoder):
+            raise UsageError("a probe needs a trained codec and encoder: name their folders")
+        if not all(1 <= turns <= 8 for turns in self.orientations) or len(
+            self.orientations
+        ) not in (1, len(self.datasets)):
+            raise UsageError(
+                f"orientations {self.orientations}: give one number from 1 to 8, or one a dataset"
+            )
+        odd = [width for width in self.widths if width < 8 or width % 8]
+        if self.noise < 0 or self.layers < 1 or odd or not self.widths:
+            raise UsageError(
+                f"noise {self.noise} must not be negative, layers {self.layers} at least 1 and "
+                f"widths {self.widths} one or more multiples of 8"
+            )

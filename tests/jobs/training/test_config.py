@@ -15,12 +15,14 @@ from geodiff.jobs.training.config import (
     DenoiserConfig,
     EncoderConfig,
     PriorConfig,
+    ProbeConfig,
     RunConfig,
-    load_config,
 )
+from geodiff.jobs.training.filling import load_config
 from geodiff.models.codec import new_autoencoder
 from geodiff.models.denoiser import FieldUNet
 
+PARTS = {"codec": "c", "encoder": "e"}
 LEAST = 'datasets = ["a", "b"]\nrun = "r"\n'
 
 
@@ -62,7 +64,9 @@ def test_overrides_are_checked_as_well(tmp_path: Path) -> None:
         load_config(CodecConfig, written(tmp_path, LEAST), steps="many")
 
 
-@pytest.mark.parametrize("kind", [CodecConfig, EncoderConfig, DenoiserConfig, PriorConfig])
+@pytest.mark.parametrize(
+    "kind", [CodecConfig, EncoderConfig, DenoiserConfig, PriorConfig, ProbeConfig]
+)
 def test_unknown_key_lists_the_known_ones(tmp_path: Path, kind: type[Any]) -> None:
     with pytest.raises(UsageError, match="unknown key lerning_rate; known keys are") as caught:
         load_config(kind, written(tmp_path, LEAST + "lerning_rate = 1.0\n"))
@@ -144,6 +148,15 @@ def test_values_that_make_no_sense(changes: dict[str, Any], message: str) -> Non
             "must be between 1 and 8",
         ),
         (PriorConfig, {"encoder": "e", "blocks": 7}, "8 blocks"),
+        (CodecConfig, {"embedding": 0.1}, r"embedding = 0\.1 and encoder = None belong together"),
+        (CodecConfig, {"encoder": "e"}, r"embedding = 0\.0 and encoder = e belong together"),
+        (ProbeConfig, {"codec": "c"}, "a probe needs a trained codec and encoder"),
+        (ProbeConfig, PARTS | {"orientations": (9,)}, r"orientations \(9,\): give one number"),
+        (ProbeConfig, PARTS | {"orientations": (1, 2)}, "or one a dataset"),
+        (ProbeConfig, PARTS | {"noise": -0.1}, r"noise -0\.1 must not be negative"),
+        (ProbeConfig, PARTS | {"layers": 0}, "layers 0 at least 1"),
+        (ProbeConfig, PARTS | {"widths": (8, 12)}, r"widths \(8, 12\) one or more multiples of 8"),
+        (ProbeConfig, PARTS | {"widths": ()}, r"widths \(\) one or more multiples of 8"),
     ],
 )
 def test_values_that_make_no_sense_for_one_kind(
@@ -155,7 +168,7 @@ def test_values_that_make_no_sense_for_one_kind(
 
 KINDS = {
     "codec": CodecConfig, "encoder": EncoderConfig, "denoiser": DenoiserConfig,
-    "prior": PriorConfig,
+    "prior": PriorConfig, "probe": ProbeConfig, "decoder": CodecConfig,
 }  # fmt: skip
 CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*/*.toml"))
 
@@ -163,6 +176,25 @@ CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*/*.toml"))
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_configurations_that_come_along_are_valid(path: Path) -> None:
     load_config(KINDS[path.stem], path)
+
+
+def test_the_decoder_learns_for_the_latents_of_the_codec() -> None:
+    small = Path(__file__).parents[3] / "configs" / "naip-small"
+    codec = load_config(CodecConfig, small / "codec.toml")
+    decoder = load_config(CodecConfig, small / "decoder.toml")
+    assert decoder.freeze_encoder
+    assert decoder.start_from == f"{codec.run}/codec"
+    for key in ("channels", "widths", "encoder_layers", "decoder_layers"):
+        assert getattr(decoder, key) == getattr(codec, key)
+
+
+def test_the_probe_reads_what_the_denoiser_encoded() -> None:
+    small = Path(__file__).parents[3] / "configs" / "naip-small"
+    denoiser = load_config(DenoiserConfig, small / "denoiser.toml")
+    probe = load_config(ProbeConfig, small / "probe.toml")
+    assert probe.cache == f"{denoiser.run}/cache"
+    for key in ("datasets", "orientations", "codec", "encoder"):
+        assert getattr(probe, key) == getattr(denoiser, key)
 
 
 def test_base_is_of_the_size_that_it_says() -> None:

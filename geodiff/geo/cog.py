@@ -6,16 +6,15 @@ import logging
 import os
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import rasterio
-import rasterio.shutil
 from rio_cogeo.cogeo import cog_validate
 
 from geodiff.errors import UsageError
 from geodiff.geo.cog_options import LOSSLESS, check_options
+from geodiff.geo.copying import create_copy
 from geodiff.geo.heap import lean_heap
 from geodiff.geo.writing import (
     WRITE_ERRORS,
@@ -29,8 +28,7 @@ from geodiff.steps import Step, drain
 
 log = logging.getLogger(__name__)
 
-_LOOK = 0.2  # seconds between two looks at the size of a file
-_GROWTH, _LOSS = 1.25, 8.0  # rough: of overviews and better compression together, and of losses
+_LOOK = 0.1  # seconds between two looks at a copy under way
 
 
 def finish(
@@ -73,30 +71,21 @@ def make(
 
 
 def making(
-    source: Path,
-    target: Path,
-    profile: str = "zstd",
-    creation_options: Sequence[str] = (),
-    weight: float | None = None,
+    source: Path, target: Path, profile: str = "zstd", creation_options: Sequence[str] = ()
 ) -> Generator[Step, None, None]:
-    """``make``, yielding progress.
+    """``make``, yielding progress: the stage "write" in percent, "verify" in pieces read back.
 
-    GDAL does not tell how far it is, so the stage "write" counts in percent of the size that the
-    file may get: ``weight`` is the size in bytes of the pixels as they lie on the disk already,
-    None that of ``source``. The stage "verify" counts pieces that are read back.
+    Given up, interrupted or failing at any moment, it ends at once and leaves no target.
     """
     options = check_options(profile, creation_options)
     chosen = any(option.strip().upper().startswith("BLOCKSIZE") for option in creation_options)
     options |= _layout(source, options, None if chosen else (512, 256, 128))
     log.debug("COG: %s with %s", target.name, options)
     try:
-        expected = (source.stat().st_size if weight is None else weight) * _GROWTH
-        if options["COMPRESS"] not in LOSSLESS:
-            expected /= _LOSS
         yield Step("write", 0, 100)
         with lean_heap():
-            for size in copying(source, target, options):
-                yield Step("write", min(99, int(100 * size / max(expected, 1))), 100)
+            for share in copying(source, target, options):
+                yield Step("write", int(100 * share), 100)
             yield Step("write", 100, 100)
             levels = yield from _checking(target, lossless=options["COMPRESS"] in LOSSLESS)
         with target.open("rb") as file:
@@ -110,30 +99,41 @@ def making(
             left.unlink(missing_ok=True)
 
 
-def copying(source: Path, target: Path, options: Mapping[str, str]) -> Iterator[int]:
-    """Bytes written so far, every now and then, while a thread copies ``source`` into a COG.
+def copying(source: Path, target: Path, options: Mapping[str, str]) -> Iterator[float]:
+    """The share that is copied, every now and then, while a thread copies ``source`` into a COG.
 
-    Raises what GDAL raises. A copy that has begun is waited for, whatever happens here.
+    The thread leaves this one free to hear Ctrl-C. Left early, for whatever reason, the copy is
+    stopped and waited for: GDAL asks after every few blocks whether to go on. Raises what
+    ``create_copy`` raises.
     """
     failed: list[BaseException] = []
+    # Not Thread.join: interrupted by Ctrl-C, Python 3.11's takes a running thread for ended.
+    stopped, ended, share = threading.Event(), threading.Event(), 0.0
+
+    def told(now: float) -> bool:
+        nonlocal share
+        share = now
+        return not stopped.is_set()
 
     def copy() -> None:
         try:
             with gdal():
-                rasterio.shutil.copy(str(source), str(target), driver="COG", **options)
+                create_copy(source, target, "COG", options, told)
         except BaseException as error:
             failed.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=copy, name="COG")
-    thread.start()
+    threading.Thread(target=copy, name="COG").start()
     try:
-        while thread.is_alive():
-            thread.join(_LOOK)
-            files = target.parent.glob(f"{_escape(target.name)}*")  # one is for overviews
-            with suppress(OSError):
-                yield sum(file.stat().st_size for file in files)
+        while not ended.is_set():
+            ended.wait(_LOOK)
+            yield share
     finally:
-        thread.join()
+        stopped.set()
+        if not ended.is_set():
+            log.info("COG: the copy is given up at %d %%", 100 * share)
+            ended.wait()
     if failed:
         raise failed[0]
 

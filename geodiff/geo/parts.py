@@ -97,11 +97,6 @@ class Parts:
                     raise write_failure(self.out, error) from error
             yield Step("review", number, len(names))
 
-    @property
-    def weight(self) -> int:
-        """Bytes of all parts on the disk."""
-        return sum(self._file(name).stat().st_size for name in self.done)
-
     @contextmanager
     def part(self, name: str, window: Window) -> Iterator[WorkingRaster]:
         """A raster over ``window`` of the lattice that becomes the part ``name`` on leaving.

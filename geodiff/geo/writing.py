@@ -25,8 +25,8 @@ from geodiff.window import Window
 # What a write can raise: rasterio lets GDAL's own errors through from some calls.
 WRITE_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 # rasterio hands this number to GDALSetCacheMax64: it counts bytes, not the MB of the GDAL option.
-# A virtual raster keeps that many of its files open, about 1 MB each: not hundreds.
-_BOUNDS = {"GDAL_CACHEMAX": 32 * 2**20, "GDAL_MAX_DATASET_POOL_SIZE": 16}
+# A virtual raster keeps that many of its files open, 2 to 3 MB each: memory would grow with them.
+_BOUNDS = {"GDAL_CACHEMAX": 32 * 2**20, "GDAL_MAX_DATASET_POOL_SIZE": 4}
 _READ = 1024
 
 

@@ -134,7 +134,7 @@ def paint(
 ) -> Iterator[Step]:
     """Paint the charts that are not there yet: here, or on a cluster."""
     if request.workers or request.scheduler:
-        return paint_on_cluster(Task(request, plan.grid, model.hash), plan, parts)
+        return paint_on_cluster(Task(request, plan.grid, model.hash, source.imagery), plan, parts)
     return paint_charts(painter_of(request, model, plan.grid, source), plan.charts, parts)
 
 
@@ -151,6 +151,8 @@ def guide_of(model: Model, source: Source, gsd: float | None) -> Guide:
     """The source, ready to be asked for embeddings."""
     if source.reference is not None:
         return RasterGuide(model, source.reference)
+    if source.imagery is not None:
+        return RasterGuide(model, source.imagery.source)
     if isinstance(source.saved, SavedEmbeddings):
         return SavedGuide(source.saved)
     if source.saved is not None:
@@ -211,7 +213,7 @@ def publish(
     new = [path for path in beside if not path.exists()]
     try:
         virtual = parts.assemble(provenance)
-        yield from cog.making(virtual, made, request.cog_profile, request.co, parts.weight)
+        yield from cog.making(virtual, made, request.cog_profile, request.co)
         check_output(out, request.overwrite or parts.published, request.sources)
         parts.publish()
         if request.preview:

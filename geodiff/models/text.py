@@ -39,6 +39,9 @@ class TextEncoder:
         Raises ModelError where the extra ``text`` is missing or the encoder cannot be loaded.
         """
         check_installed(name)
+        from geodiff.models.torchvision_shim import ensure_torchvision
+
+        ensure_torchvision()
         try:
             from sentence_transformers import SentenceTransformer
             from transformers.utils import logging
@@ -55,12 +58,22 @@ class TextEncoder:
         return int(self.embed(["a"]).shape[1])
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors float32 (n, dim) of texts."""
-        import numpy as np
+        """Unit vectors float32 (n, dim) of texts, the same to the bit for any number of threads.
 
-        vectors: NDArray[np.float32] = self.net.encode(
-            list(texts), normalize_embeddings=True, show_progress_bar=False
-        )
+        The last bits of a sum depend on how many threads share it, and workers of a cluster have
+        fewer than a process that is alone: it is made by one thread.
+        """
+        import numpy as np
+        import torch
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            vectors: NDArray[np.float32] = self.net.encode(
+                list(texts), normalize_embeddings=True, show_progress_bar=False
+            )
+        finally:
+            torch.set_num_threads(threads)
         return np.ascontiguousarray(vectors, np.float32)
 
 

@@ -51,7 +51,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_line_does(
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="a terminal interrupts a process group")
-def test_ctrl_c_stops_all_workers_and_the_same_line_goes_on(
+def test_ctrl_c_stops_all_workers_and_a_run_without_goes_on(
     spawn: Spawn, invoke: Invoke, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")  # whole files are compared
@@ -75,12 +75,56 @@ def test_ctrl_c_stops_all_workers_and_the_same_line_goes_on(
     )
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert alive == []
+    line = line.replace(" --workers 2", "")  # who paints is no matter
     result = invoke(line)
     assert result.exit_code == 0, result.output
-    undisturbed = line.replace("--out a.tif", "--out b.tif").replace(" --workers 2", "")
+    undisturbed = line.replace("--out a.tif", "--out b.tif")
     assert invoke(undisturbed).exit_code == 0
     assert read_raster("a.tif").tobytes() == read_raster("b.tif").tobytes()
     assert {path.name for path in tmp_path.iterdir()} == {"a.tif", "a.json", "b.tif", "b.json"}
+
+
+SIX_CHARTS = (
+    "synthesize --bbox 500000.4,4099700,500250,4099950 --bbox-crs EPSG:32610 --crs EPSG:32610 "
+    "--layout world --chart 256 --mode fast --steps 1 --guidance 1 --batch 32 --out a.tif --model"
+)
+SLOW_COPY = ("--co", "LEVEL=22", "--co", "BLOCKSIZE=128", "--co", "NUM_THREADS=1")
+
+
+def test_a_signal_stops_the_copy_into_the_cog(
+    spawn: Spawn, invoke: Invoke, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")  # whole files are compared
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = spawn(f"-m geodiff_cli -v {SIX_CHARTS}", model, "--progress", "json", *SLOW_COPY)
+        assert process.stderr is not None
+        for line in process.stderr:
+            step = json.loads(line) if line.startswith("{") else {}
+            if step.get("stage") == "write" and step["done"]:
+                process.send_signal(number)
+                break
+        _, stderr = process.communicate()
+        assert process.returncode == 130
+        assert re.search(r"COG: the copy is given up at [1-9]?[0-9] %\n", stderr), stderr
+        assert '"verify"' not in stderr
+        told = stderr.splitlines()[-1]
+        assert told.startswith("Error: interrupted: 6 of 6 charts are finished and kept beside")
+        assert "the same command goes on from there" in told
+        assert [path.name for path in tmp_path.iterdir()] == [".a.tif.geodiff"]
+        assert len(list(tmp_path.glob(".a.tif.geodiff/*,*.tif"))) == 6
+        assert not list(tmp_path.glob(".a.tif.geodiff/*cog*"))
+
+    result = invoke(SIX_CHARTS, model, "--progress", "json")
+    assert result.exit_code == 0, result.output
+    stages = {json.loads(line)["stage"] for line in result.stderr.splitlines()}
+    assert {"review", "write", "verify"} <= stages
+    assert "decode" not in stages
+    assert {path.name for path in tmp_path.iterdir()} == {"a.tif", "a.json"}
+    resumed = Path("a.tif").read_bytes()
+    for name in ("a.tif", "a.json"):
+        (tmp_path / name).unlink()
+    assert invoke(SIX_CHARTS, model, "--progress", "json").exit_code == 0
+    assert Path("a.tif").read_bytes() == resumed
 
 
 def test_what_cannot_be_shared_or_divided_is_refused(invoke: Invoke, model: str) -> None:

@@ -17,12 +17,15 @@ from rasterio._err import CPLE_BaseError
 from rio_cogeo.cogeo import cog_validate
 
 from geodiff.errors import OutputError, UsageError
+from geodiff.geo import copying
 from geodiff.geo.cog import finish, making
 from geodiff.geo.cog_options import PROFILES, check_options
+from geodiff.geo.copying import create_copy
 from geodiff.geo.grid import PixelGrid
 from geodiff.geo.mosaic import WorkingRaster
 from geodiff.geo.provenance import Provenance
 from geodiff.geo.target import check_output
+from geodiff.geo.writing import gdal
 
 
 def working(
@@ -350,7 +353,7 @@ def test_a_copy_that_is_given_up_or_fails_leaves_nothing(tmp_path: Path) -> None
         dataset.write(np.full((3, 700, 900), 7, np.uint8))
     running = making(source, target)
     for step in running:
-        if step.done:
+        if step.stage == "write":
             break
     running.close()
     assert {path.name for path in tmp_path.iterdir()} == {"s.tif"}
@@ -359,3 +362,37 @@ def test_a_copy_that_is_given_up_or_fails_leaves_nothing(tmp_path: Path) -> None
     with pytest.raises((rasterio.errors.RasterioError, CPLE_BaseError, OSError)):
         list(making(source, target))
     assert {path.name for path in tmp_path.iterdir()} == {"s.tif"}
+
+
+def test_a_copy_is_stopped_not_waited_for(tmp_path: Path) -> None:
+    path, _ = working(tmp_path / "out.tif", 1300, 1300)
+    target, options = tmp_path / "t.tif", check_options("zstd", ["BLOCKSIZE=128", "LEVEL=9"])
+    heard = []
+
+    def told(share: float) -> bool:
+        heard.append(share)
+        return share < 0.3
+
+    with gdal(), pytest.raises(OSError):  # noqa: PT011  # the words differ from stage to stage
+        create_copy(path, target, "COG", options, told)
+    assert len(heard) > 5
+    assert heard == sorted(heard)
+    assert 0.3 <= heard[-1] < 0.5
+    heard.clear()
+    with gdal():
+        create_copy(path, target, "COG", options, lambda share: heard.append(share) is None)
+    assert heard[-1] == 1
+    assert cog_validate(target, strict=True, quiet=True)[0]
+
+
+def test_without_a_way_to_gdal_rasterio_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = working(tmp_path / "out.tif", 600, 600)
+    finish(path, tmp_path / "a.tif", keep_working=True)
+    monkeypatch.setattr(copying, "gdal_library", lambda: None)
+    finish(path, tmp_path / "b.tif")
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
+    with pytest.raises(OutputError, match="cannot write"):
+        finish(path, tmp_path / "c.tif")
+    assert names(tmp_path) == ["a.tif", "b.tif"]

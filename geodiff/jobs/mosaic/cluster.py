@@ -31,6 +31,13 @@ ANSWER = 10
 PATIENCE = 60.0
 """Seconds to wait for a first worker, and between two looks at a silent cluster."""
 
+QUIET: dict[str, Any] = {
+    "dashboard_address": None,
+    "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},  # else 8787, once a machine
+    "memory_limit": 0,
+}
+"""A cluster of this machine without a dashboard, beside which others may run."""
+
 
 def paint_on_cluster(task: Task, plan: Plan, parts: Parts) -> Iterator[Step]:
     """Paint what is not there yet on a cluster, writing here as charts come in.
@@ -43,13 +50,14 @@ def paint_on_cluster(task: Task, plan: Plan, parts: Parts) -> Iterator[Step]:
     if not waiting:
         return
     running: dict[Future[Painted], Chart] = {}
+    sent = task.elsewhere()
     kinds: set[str] = set()
     with connect(task.request) as client:
         while waiting or running:
             threads = max(1, sum(client.nthreads().values()))
             while waiting and len(running) < AHEAD * threads:
                 chart = waiting.pop()
-                future = client.submit(paint_remote, task.elsewhere(), chart, pure=False, retries=2)
+                future = client.submit(paint_remote, sent, chart, pure=False, retries=2)
                 running[future] = chart
             for future in finished(client, running):
                 chart = running.pop(future)
@@ -133,8 +141,7 @@ def connect(request: SynthesizeRequest) -> Iterator[Client]:
             with client:
                 yield attended(client)
             return
-        options: dict[str, Any] = {"dashboard_address": None, "memory_limit": 0}
-        options |= {"n_workers": request.workers, "threads_per_worker": 1}
+        options = {"n_workers": request.workers, "threads_per_worker": 1, **QUIET}
         try:
             with deaf_to_ctrl_c():
                 cluster = LocalCluster(silence_logs=logging.CRITICAL, **options)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from geodiff.errors import ModelError
 from geodiff.geo.grid import PixelGrid
 from geodiff.geo.provenance import is_remote
+from geodiff.jobs.mosaic.catalogue import Images
 from geodiff.jobs.mosaic.charts import Chart
 from geodiff.jobs.mosaic.painting import Painter
 from geodiff.jobs.mosaic.sources import open_source
@@ -39,15 +40,21 @@ class Task:
     request: SynthesizeRequest
     grid: PixelGrid
     model_hash: str
+    imagery: Images | None = None  # what a catalogue gave: no worker asks it again
 
     def elsewhere(self) -> Task:
-        """The same with absolute paths, for processes with another working directory."""
+        """The same with absolute paths, for processes with another working directory.
+
+        Polygons go along as they are now: all charts see the same, and no worker needs their file.
+        """
         given = {name: getattr(self.request, name) for name in ("reference", "embeddings", "model")}
         local: dict[str, Any] = {
             name: os.path.abspath(path)
             for name, path in given.items()
             if isinstance(path, str | Path) and not is_remote(str(path))
         }
+        if self.request.drawing is not None:
+            local["layout_file"] = self.request.drawing.polygons
         return replace(self, request=replace(self.request, **local))
 
     @property
@@ -83,7 +90,7 @@ def painter_here(task: Task) -> Painter:
             if task.threads is not None:
                 torch.set_num_threads(task.threads)
             model = model_here(task)
-            source = open_source(task.request, model, task.grid)
+            source = open_source(task.request, model, task.grid, task.imagery)
             _opened[:] = [(task, painter_of(task.request, model, task.grid, source))]
         return _opened[0][1]
 

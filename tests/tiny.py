@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,12 @@ import torch
 
 from geodiff.models.codec import Codec, new_autoencoder
 from geodiff.models.denoiser import Denoiser, FieldUNet
+from geodiff.models.diffusion_prior import DiffusionPrior
 from geodiff.models.encoder import CellNetwork, Encoder
 from geodiff.models.prior import AtlasPrior
+from geodiff.models.prior_network import CellTransformer
+from geodiff.models.probe import LatentNetwork, Probe
+from geodiff.models.whitening import Whitening
 
 FACTS = """
 name = "tiny"
@@ -40,3 +45,28 @@ def tiny_model(folder: Path, seed: int = 0) -> Path:
     AtlasPrior.fit(blocks).save(folder / "prior")
     (folder / "model.toml").write_text(FACTS)
     return folder
+
+
+def labelled_model(folder: Path, out: Path, labels: tuple[str, ...], text: str = "") -> Path:
+    """A copy of the tiny model in ``folder`` with a diffusion prior that knows ``labels``."""
+    shutil.copytree(folder, out)
+    shutil.rmtree(out / "prior")
+    torch.manual_seed(0)
+    net = CellTransformer(8, 4, 384 if text else 0, len(labels), width=16, depth=1, heads=2)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    vectors = np.random.default_rng(0).standard_normal((99, 8)).astype(np.float32)
+    prior = DiffusionPrior(net, Whitening.fit(vectors), labels, text, steps=3)
+    prior.save(out / "prior")
+    return out
+
+
+def probed_model(folder: Path, out: Path, steer: float = 0.3) -> Path:
+    """A copy of the tiny model in ``folder`` with a probe, for cells of 2 latents a side."""
+    shutil.copytree(folder, out)
+    torch.manual_seed(0)
+    Probe(LatentNetwork(4, 8, 2, (8, 16))).save(out / "probe")
+    with (out / "model.toml").open("a") as facts:
+        facts.write(f"steer = {steer}\n")
+    return out

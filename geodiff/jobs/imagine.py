@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,15 +12,24 @@ from geodiff.errors import UsageError
 from geodiff.geo.embedding_formats import check_grid_target
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid, raster_grid
+from geodiff.geo.provenance import source_name
+from geodiff.jobs.drawing import hold
 from geodiff.jobs.mosaic import values as kinds
-from geodiff.jobs.request import CHART, MODES, PLACE, SynthesizeRequest
+from geodiff.jobs.request import CHART, KINDS, MODES, PLACE, SynthesizeRequest
 from geodiff.models.bundle import Model
 from geodiff.models.prior_condition import Condition
 from geodiff.steps import Step
 from geodiff.window import Window
 
+if TYPE_CHECKING:
+    from geodiff.geo.vector import LabelledPolygons
+
 MOST_CELLS = 32_000_000
 """Cells of one grid: 8 GB of vectors at 64 features."""
+
+
+WORDS = ("text", "layout_file", "attribute", "layer", "soft_border", "prompt_guidance")
+"""What a prior may be asked to follow."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +46,22 @@ class ImagineRequest:
     gsd: float | None = None  # metres per pixel of a grid without CRS; None: the model's
     seed: int = 0  # of the prior; 0 .. 2**63 - 1
     text: str | None = None  # words that the prior follows (extra `text`)
-    prompt_guidance: float | None = None  # how strictly it follows them; None: 3; 1 is plain
+    layout_file: str | LabelledPolygons | None = None  # vector file of polygons with words
+    attribute: str | None = None  # the one that holds the words
+    layer: str | None = None  # of the vector file, where it has several
+    soft_border: float | None = None  # ground metres in which polygons mix; None: hard borders
+    prompt_guidance: float | None = None  # how strictly it follows words; None: 3; 1 is plain
     margin: int | None = None  # cells around the box; None: those that a mosaic of it looks at
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        asked = {"text": kinds.text, "prompt_guidance": kinds.number}
+        asked = {name: KINDS[name] for name in WORDS}
         kinds.settle(self, PLACE | asked | {"seed": kinds.seed, "margin": kinds.whole})
-        if not (self.bbox or self.like):
+        hold(self)
+        if not (self.bbox or self.like or self.layout_file):
             raise UsageError(
-                "nothing says where the embedding grid lies: give --bbox W,S,E,N or --like FILE"
+                "nothing says where the embedding grid lies: give --bbox W,S,E,N, --like FILE or "
+                "--layout-file FILE"
             )
         if self.margin is not None and self.margin < 0:
             raise UsageError(f"--margin {self.margin} must be 0 cells or more")
@@ -55,35 +71,40 @@ class ImagineRequest:
     def mosaic(self) -> SynthesizeRequest:
         """The mosaic of the same place, for whose painting the grid is meant."""
         place = ("model", "bbox", "bbox_crs", "crs", "res", "like", "gsd")
-        names = (*place, "seed", "text", "prompt_guidance")
+        names = (*place, *WORDS, "seed")
         return SynthesizeRequest("", **{name: getattr(self, name) for name in names})
 
 
 def steps(request: ImagineRequest) -> Generator[Step, None, EmbeddingGrid]:
     """Sample and save, yielding progress; the generator's value is the grid."""
-    from geodiff.jobs.mosaic.check import check_place, ground_sample
+    from geodiff.jobs.mosaic.check import check_drawn, check_place, ground_sample
+    from geodiff.jobs.mosaic.sources import open_source
     from geodiff.jobs.plan import target_grid
 
-    check_grid_target(request.out, request.overwrite, tuple(filter(None, (request.like,))))
-    prompt = request.mosaic.prompt
-    if prompt is not None:
-        prompt.check(request.model)
+    check_grid_target(request.out, request.overwrite, request.mosaic.sources)
+    mosaic = request.mosaic
+    for words in (mosaic.prompt, mosaic.drawing):
+        if words is not None:
+            words.check(request.model)
+    check_drawn(mosaic)
     if request.bbox is not None:
-        check_place(request.mosaic)
+        check_place(mosaic)
     elif request.like is not None:
         ground_sample(raster_grid(request.like), request.gsd)
     yield Step("load", 0, 1)
     model = Model.load(request.model, "cpu")
-    grid = target_grid(request.mosaic, model)
+    grid = target_grid(mosaic, model)
     notes: tuple[str, ...] = ()
     if grid.crs is None and request.gsd is None:
         notes = (f"no CRS: {model.gsd:g} m per pixel is assumed; give --gsd METRES if it is other",)
-    yield Step("imagine", 0, 1, notes=notes)
     margin = request.margin
     cells = around(model, grid) if margin is None else grid.latents(model.cell).pad(margin)
     check_size(cells)
-    condition = None if prompt is None else prompt.condition(model)
-    imagined = imagine(model, grid, request.seed, cells, request.gsd, condition)
+    source = open_source(mosaic, model, grid)
+    yield Step("imagine", 0, 1, notes=(*notes, *source.found().notes))
+    imagined = imagine(model, grid, request.seed, cells, request.gsd, source.condition)
+    names = "\n".join(map(source_name, source.derived_from))
+    imagined = replace(imagined, source=names)
     yield Step("imagine", 1, 1)
     imagined.save(request.out)
     yield Step("write", 1, 1)

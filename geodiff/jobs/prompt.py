@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from geodiff.models.text import GUIDANCE, TextEncoder, check_installed, check_te
 
 if TYPE_CHECKING:
     from geodiff.models.bundle import Model
-    from geodiff.models.prior_condition import Condition
+    from geodiff.models.prior_condition import Condition, Wish
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,7 @@ class Prompt:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", check_text("--text", self.text))
-        if self.guidance is not None and not 0 <= self.guidance <= 20:
-            raise UsageError(f"--prompt-guidance {self.guidance:g} must be between 0 and 20")
+        check_guidance(self.guidance)
 
     @property
     def scale(self) -> float:
@@ -39,8 +39,7 @@ class Prompt:
     @property
     def words(self) -> str:
         """The prompt for a plan or a tag: the text, and a guidance that is not the default."""
-        told = "" if self.scale == GUIDANCE else f", prompt guidance {self.scale:g}"
-        return f'text "{self.text}"{told}'
+        return f'text "{self.text}"{guidance_words(self.guidance)}'
 
     def check(self, model: str | None) -> None:
         """Refuse what the model (a directory, None: the shipped one) cannot do; loads no network.
@@ -48,18 +47,9 @@ class Prompt:
         Raises UsageError for a prior without texts and ModelError where the extra ``text`` is
         missing. A directory that is no model is left to its own error.
         """
-        folder = shipped_path() if model is None else Path(model)
-        try:
-            facts = json.loads((folder / "prior" / "prior.json").read_text(encoding="utf-8"))
-            name = str(facts.get("text") or "")
-        except (OSError, ValueError, AttributeError):
-            return
-        if not name:
-            raise UsageError(
-                f"the prior of the model {folder.name} was trained without texts: leave out "
-                "--text, or give a --model whose prior knows words (see `geodiff info`)"
-            )
-        check_installed(name)
+        name, _ = vocabulary(model)
+        if name is not None:
+            check_words("--text", name, model)
 
     def condition(self, model: Model) -> Condition:
         """What the prior is asked for, everywhere. Raises as :meth:`check` does."""
@@ -68,3 +58,63 @@ class Prompt:
         self.check(str(model.path))
         vector = TextEncoder.load(model.prior.text).embed([self.text])[0]
         return Condition.everywhere(vector, guidance=self.scale)
+
+
+def vocabulary(model: str | None) -> tuple[str | None, tuple[str, ...]]:
+    """The text encoder ("" for none) and the labels of a model's prior; loads no network.
+
+    The encoder is None for a directory that is no model: that is left to its own error.
+    """
+    try:
+        content = (folder_of(model) / "prior" / "prior.json").read_text(encoding="utf-8")
+        facts = json.loads(content)
+        return str(facts.get("text") or ""), tuple(map(str, facts.get("labels") or ()))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None, ()
+
+
+def folder_of(model: str | None) -> Path:
+    """The directory of a model; None: the shipped one."""
+    return shipped_path() if model is None else Path(model)
+
+
+def check_words(option: str, name: str, model: str | None) -> None:
+    """Raises UsageError for a prior without a text encoder, ModelError for one not installed."""
+    if not name:
+        raise UsageError(
+            f"the prior of the model {folder_of(model).name} was trained without texts: leave out "
+            f"{option}, or give a --model whose prior knows words (see `geodiff info`)"
+        )
+    check_installed(name)
+
+
+def check_guidance(guidance: float | None) -> None:
+    """Raises UsageError for a guidance out of range."""
+    if guidance is not None and not 0 <= guidance <= 20:
+        raise UsageError(f"--prompt-guidance {guidance:g} must be between 0 and 20")
+
+
+def guidance_words(guidance: float | None) -> str:
+    """A guidance that is not the default, for a plan or a tag."""
+    return "" if guidance in (None, GUIDANCE) else f", prompt guidance {guidance:g}"
+
+
+def wishes_of(model: Model, texts: Iterable[str]) -> tuple[Wish, ...]:
+    """A wish for each text: a label of the prior is asked for as such, all else in words.
+
+    Each text is embedded by itself: its vector does not depend on what else is asked for. Raises
+    UsageError and ModelError as ``check_words``.
+    """
+    from geodiff.models.prior_condition import Wish
+
+    encoder, found = None, []
+    name, labels = vocabulary(str(model.path))
+    for text in texts:
+        if text in labels:
+            found.append(Wish(label=text))
+            continue
+        if encoder is None:
+            check_words("--layout-file", name or "", str(model.path))
+            encoder = TextEncoder.load(model.prior.text)
+        found.append(Wish(encoder.embed([text])[0]))
+    return tuple(found)

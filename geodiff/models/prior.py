@@ -99,6 +99,11 @@ class AtlasPrior:
         """An atlas understands no sentence encoder."""
         return ""
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Nor any label."""
+        return ()
+
     def check(self, condition: Condition | None) -> None:
         """Raises UsageError for any condition: an atlas follows none."""
         if condition is not None:

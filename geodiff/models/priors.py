@@ -28,6 +28,10 @@ class Prior(Protocol):
     def text(self) -> str:
         """Name of the sentence encoder whose vectors it understands; "" for none."""
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels that it was trained with."""
+
     def check(self, condition: Condition | None) -> None:
         """Raises UsageError for words or labels that it does not understand."""
 

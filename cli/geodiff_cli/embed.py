@@ -1,4 +1,4 @@
-"""`geodiff embed`: a raster -> its embedding grid."""
+"""`geodiff embed`: a raster, or the images of a catalogue -> an embedding grid."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 from geodiff_cli import options
 from geodiff_cli.params import BoxCommand
 from geodiff_cli.progress import Progress
+from geodiff_cli.stac_options import stac
 
 EXAMPLES = options.examples(
     "geodiff embed photo.tif --out photo.embeddings.tif",
@@ -17,23 +18,26 @@ EXAMPLES = options.examples(
 
 
 @click.command(cls=BoxCommand, epilog=EXAMPLES, short_help="Write the embedding grid of a raster.")
-@click.argument("source")
+@click.argument("source", required=False)
 @options.out("Embedding grid to write (.tif, .zarr or .parquet).")
 @options.model
 @options.bbox
 @options.bbox_crs
-@options.crs("the raster's")
-@options.res("the raster's")
+@options.crs("the raster's, else the UTM zone of the box")
+@options.res("the raster's, else the model's")
 @options.like
 @options.bands
 @options.scale
 @options.gsd
+@stac
 @options.device
 @options.overwrite
 @options.reporting
 @click.pass_context
 def embed(ctx: click.Context, /, as_json: bool, progress: str, **fields: Any) -> None:
-    """Write the embedding grid of the raster SOURCE: one unit vector a cell.
+    """Write the embedding grid of the raster SOURCE, or of a --stac catalogue's images.
+
+    One unit vector a cell.
 
     `geodiff synthesize --embeddings` paints from it, on this computer or another.
     """

@@ -26,6 +26,7 @@ EXAMPLES = options.examples(
 @options.like
 @options.gsd
 @options.text
+@options.polygons
 @options.prompt_guidance
 @click.option(
     "--seed", "--prompt-seed", "seed", type=int, default=0, show_default=True,
@@ -39,7 +40,7 @@ EXAMPLES = options.examples(
 @options.reporting
 @click.pass_context
 def imagine(ctx: click.Context, /, as_json: bool, progress: str, **fields: Any) -> None:
-    """Sample an embedding grid from the model's prior, by --text or without, and paint nothing.
+    """Sample an embedding grid from the model's prior, by words or without, and paint nothing.
 
     `geodiff synthesize --embeddings` paints from it just what it paints for the same place and
     seed without a source; look at the grid, change it or mix it before.

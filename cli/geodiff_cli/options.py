@@ -135,13 +135,13 @@ overwrite = click.option("--overwrite", is_flag=True, help="Replace the output i
 
 def crs(default: str) -> Callable[[F], F]:
     """--crs, --dst-crs."""
-    text = f"CRS of the output: an EPSG code or WKT; needs --bbox.  [default: {default}]"
+    text = f"CRS of the output: an EPSG code or WKT; needs a box.  [default: {default}]"
     return click.option("--crs", "--dst-crs", "crs", metavar="CRS", help=text)
 
 
 def res(default: str) -> Callable[[F], F]:
     """--res."""
-    text = f"Pixel size in units of the output CRS; needs --bbox.  [default: {default}]"
+    text = f"Pixel size in units of the output CRS; needs a box.  [default: {default}]"
     return click.option("--res", type=float, metavar="SIZE", help=text)
 
 
@@ -155,6 +155,27 @@ def text(command: F) -> F:
     return click.option(
         "--text", metavar="WORDS",
         help="Words to go by instead, such as 'a dense suburb with trees' (needs the extra text).",
+    )(command)  # fmt: skip
+
+
+def polygons(command: F) -> F:
+    """--layout-file and what belongs to it, of commands that may go by labelled polygons."""
+    command = click.option(
+        "--soft-border", type=float, metavar="METRES",
+        help="Ground metres in which cells on both sides of a polygon's border are mixed.  "
+        "[default: hard borders]",
+    )(command)  # fmt: skip
+    command = click.option(
+        "--layer", metavar="NAME", help="Layer of --layout-file, where it has several."
+    )(command)
+    command = click.option(
+        "--attribute", metavar="NAME",
+        help="Attribute of --layout-file that holds the words, or a label that the model knows.",
+    )(command)  # fmt: skip
+    return click.option(
+        "--layout-file", metavar="FILE",
+        help="Vector file of polygons with words to go by instead (needs the extra text); without "
+        "--bbox its bounds are the box.",
     )(command)  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from geodiff_cli import options
 from geodiff_cli.errors import STOPPED
 from geodiff_cli.params import BBOX, BoxCommand
 from geodiff_cli.progress import Progress
+from geodiff_cli.stac_options import stac_any_href, stac_timeout
 
 EXAMPLES = options.examples(
     "geodiff prepare naip/ --patch 256 --out datasets/naip",
@@ -73,6 +74,8 @@ EXAMPLES = options.examples(
     help="Asset of an item with the pixels, or RED,GREEN,BLUE.  [default: by bands and roles]",
 )  # fmt: skip
 @click.option("--max-items", type=int, metavar="N", help="Take at most so many items.")
+@stac_timeout
+@stac_any_href
 @options.reporting
 @click.pass_context
 def prepare(

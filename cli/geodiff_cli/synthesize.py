@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,10 +13,14 @@ from geodiff_cli.errors import STOPPED
 from geodiff_cli.lazy import command_line
 from geodiff_cli.params import BoxCommand
 from geodiff_cli.progress import Progress
+from geodiff_cli.stac_options import stac
 
 if TYPE_CHECKING:
     from geodiff.jobs.plan import Plan
     from geodiff.jobs.synthesize import Result
+
+SHOWN = 12
+"""Lines of the plan about the parts of a source."""
 
 PROFILES = ("zstd", "deflate", "lzw", "jpeg", "webp")
 
@@ -39,7 +44,9 @@ EXAMPLES = options.examples(
 @click.option(
     "--embeddings", metavar="FILE", help="Saved grid to go by instead: .tif, .zarr or .parquet."
 )
+@stac
 @options.text
+@options.polygons
 @options.prompt_guidance
 @click.option(
     "--fill",
@@ -119,8 +126,9 @@ def synthesize(
 ) -> None:
     """Write a synthetic aerial mosaic as a Cloud-Optimized GeoTIFF.
 
-    It goes by a --reference raster, by saved --embeddings, or by the model's own prior, which
-    follows a --text if one is given. The same request gives the same pixels.
+    It goes by a --reference raster, by images of a --stac catalogue, by saved --embeddings, or by
+    the model's own prior, which follows a --text or the labelled polygons of a --layout-file if
+    one is given. The same request gives the same pixels.
     """
     request = SynthesizeRequest(**fields, command=command_line(ctx))
     from geodiff.jobs.mosaic.check import check_request
@@ -180,6 +188,7 @@ def plan_table(plan: Plan, out: str) -> str:
     covered = "" if plan.coverage is None else f", covers {plan.coverage:.1%}"
     rows |= {
         "goes by": f"{plan.source}{covered}",
+        **found_rows(plan.found),
         "model": plan.model,
         "layout": plan.layout_words,
         "charts": len(plan.charts),
@@ -192,6 +201,20 @@ def plan_table(plan: Plan, out: str) -> str:
     }
     rows |= {f"note {number}": note for number, note in enumerate(plan.notes, start=1)}
     return options.aligned(rows)
+
+
+def found_rows(found: Mapping[str, Any]) -> dict[str, object]:
+    """Rows about a source: what is counted, and shares of the mosaic by name."""
+    rows: dict[str, object] = {}
+    for name, value in found.items():
+        if isinstance(value, Mapping):
+            parts = [f"{share:.1%} {part[:80]}" for part, share in value.items()]
+            rows |= {f"{name} {n}": part for n, part in enumerate(parts[:SHOWN], start=1)}
+            if len(parts) > SHOWN:
+                rows[f"{name} .."] = f"{len(parts) - SHOWN} more"
+        else:
+            rows[name] = f"{value:.1%}" if isinstance(value, float) else value
+    return rows
 
 
 def summary(result: Result) -> str:

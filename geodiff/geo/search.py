@@ -1,31 +1,29 @@
-"""A STAC search -> rasters to read: items, their pixels' addresses, and signing of those."""
+"""A STAC search -> rasters to read: items, the addresses of their pixels, the ground they show."""
 
 from __future__ import annotations
 
-import importlib
+import os
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 import pystac
-import rasterio
 
-from geodiff.errors import DataError, UsageError
+from geodiff.errors import DataError, GeodiffError, UsageError
 from geodiff.geo.boxes import DEGREES, check_box, parse_crs
+from geodiff.geo.catalogues import SECONDS
 from geodiff.geo.intervals import interval, utc
-from geodiff.geo.provenance import plain
+from geodiff.geo.provenance import clean_href, is_remote, plain
+from geodiff.geo.signing import check_href
+from geodiff.geo.stac_assets import choose, colours, outline
 
-RASTERS = ("tiff", "jp2")
-"""Words in media types that GDAL reads as imagery."""
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
 
-PREVIEWS = {"thumbnail", "overview", "metadata"}
-"""Roles of assets that are not the imagery itself."""
-
-COLOURS = ("red", "green", "blue")
+MOST = 10_000
+"""Items that a search may find."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,8 @@ class Search:
     datetime: str | None = None
     asset: str | None = None
     max_items: int | None = None
+    timeout: float = SECONDS  # seconds that a server has for an answer
+    any_href: bool = False  # take also addresses that a remote catalogue should not give
 
     def __post_init__(self) -> None:
         if self.bbox is not None:
@@ -52,62 +52,102 @@ class Search:
             raise UsageError(f"asset {self.asset!r}: give one asset, or three between commas")
         if self.max_items is not None and self.max_items < 1:
             raise UsageError(f"max-items {self.max_items} must be at least 1")
+        if not 0 < self.timeout < float("inf"):
+            raise UsageError(f"--stac-timeout {self.timeout:g} must be a number of seconds above 0")
+
+    @property
+    def remote(self) -> bool:
+        """Whether the catalogue is on another computer, and what it says not to be trusted."""
+        return is_remote(self.url)
 
 
 @dataclass(frozen=True)
 class Found:
     """One item: its name, collection, date and the addresses of its pixels, not signed.
 
-    ``hrefs`` is one raster, or three of which each gives its first band.
+    ``hrefs`` is one raster, or three of which each gives its first band. ``footprint`` is the
+    ground it shows in WGS84 degrees, if it tells; ``believed`` is whether its projection fields
+    agree with its geometry.
     """
 
     name: str
     hrefs: tuple[str, ...]
     datetime: str | None
     bands: tuple[int, int, int] | None
+    collection: str = ""
+    link: str = ""  # address of the item itself, else of its pixels
+    updated: str = ""
+    footprint: BaseGeometry | None = field(default=None, compare=False, repr=False)
+    believed: bool = True
 
 
-def search(query: Search) -> list[Found]:
+def search(query: Search, left_out: list[str] | None = None) -> list[Found]:
     """The items of an API, or of a static catalogue that is walked, ordered by collection and id.
 
     Raises DataError, in one line, where the address cannot be read, nothing is found, or an item
-    has no asset that looks like an image in colour.
+    has no asset that looks like an image in colour; given a list ``left_out``, such items are
+    named there as long as others have one.
     """
     try:
         items = list(islice(_items(query), query.max_items))
+    except GeodiffError:
+        raise
     except Exception as error:  # the clients raise a dozen kinds for what no catalogue is
-        raise DataError(
-            f"the STAC search at {plain(query.url)} failed ({one_line(error)}): check the address, "
-            "the collection and the network"
-        ) from error
+        from geodiff.geo.stac_client import RefusedError
+
+        told = one_line(error)
+        if not isinstance(error, RefusedError):
+            told = f"{told}: check the address, the collection and the network"
+        raise DataError(f"the STAC search at {_address(query)} failed: {told}") from error
     if not items:
         raise DataError(
-            f"the STAC search at {plain(query.url)} found no item for {_told(query)}: check "
+            f"the STAC search at {_address(query)} found no item for {_told(query)}: check "
             "--collection, --bbox (degrees: west, south, east, north) and --datetime"
         )
     items.sort(key=lambda item: (item.collection_id or "", item.id))
-    return [_found(item, query.asset) for item in items]
+    named = [(item, _assets(item, query)) for item in items]
+    lacking = [item for item, names in named if not names]
+    if lacking and (left_out is None or len(lacking) == len(items)):
+        raise _lack(lacking[0], query)
+    if left_out is not None:
+        left_out += [item.id for item in lacking]
+    return [_found(item, names, query) for item, names in named if names]
 
 
 def _items(query: Search) -> Iterator[pystac.Item]:
     """Matching items; what the server was asked is checked again, for those that ignore it."""
-    import pystac_client  # takes a second
+    from geodiff.geo.stac_client import PAGE, open_catalogue  # takes a second
 
+    seen: set[tuple[str | None, str]] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about what a catalogue says of itself
-        client = pystac_client.Client.open(query.url)
+        client = open_catalogue(query.url, query.timeout)
         if client.conforms_to("ITEM_SEARCH"):
             asked = client.search(
                 collections=list(query.collections) or None,
                 bbox=query.bbox,
                 datetime=query.datetime,
+                limit=PAGE,
             )
-            found: Iterator[pystac.Item] = asked.items()
+            found: Iterator[pystac.Item] = map(_item, asked.items_as_dicts())
         else:
             found = client.get_items(recursive=True)
-        for item in found:
-            if _matches(item, query):
+        for number, item in enumerate(found, start=1):
+            if number > MOST:
+                raise DataError(
+                    f"the STAC search at {_address(query)} has more than {MOST} items for "
+                    f"{_told(query)}: give a smaller box or a shorter --datetime"
+                )
+            key = item.collection_id, item.id
+            if key not in seen and _matches(item, query):
+                seen.add(key)
                 yield item
+
+
+def _item(facts: dict[str, Any]) -> pystac.Item:
+    """The item of an answer, alone: pystac would follow its links, each with a request."""
+    links = facts.get("links") or []
+    return pystac.Item.from_dict({**facts, "links": [k for k in links if k.get("rel") == "self"]})
 
 
 def _matches(item: pystac.Item, query: Search) -> bool:
@@ -127,86 +167,60 @@ def _matches(item: pystac.Item, query: Search) -> bool:
     return utc(begin) <= last and utc(end) >= first
 
 
-def _found(item: pystac.Item, asked: str | None) -> Found:
-    """The item with the assets that hold its colours."""
-    assets = item.assets
-    names = asked.split(",") if asked else _choose(assets)
-    missing = [name for name in names if name not in assets]
-    if missing or not names:
-        what = f"no asset {missing[0]!r}" if missing else "no asset that is an image in colour"
-        raise DataError(
-            f"the item {item.id} has {what}; it has {', '.join(assets) or 'none'}: "
-            "say which with --asset NAME or --asset RED,GREEN,BLUE"
-        )
-    hrefs = tuple(assets[name].get_absolute_href() or assets[name].href for name in names)
-    moment = item.datetime or item.common_metadata.start_datetime
-    bands = colours(assets[names[0]]) if len(names) == 1 else None
-    return Found(item.id, hrefs, utc(moment).isoformat() if moment else None, bands)
+def _assets(item: pystac.Item, query: Search) -> list[str]:
+    """Names of the assets that hold the item's colours; none where it lacks one."""
+    names = query.asset.split(",") if query.asset else list(choose(item.assets))
+    return names if all(name in item.assets for name in names) else []
 
 
-def _choose(assets: dict[str, pystac.Asset]) -> Sequence[str]:
-    """The asset with three colours; else the one with the role data; else red, green and blue."""
-    images = {
-        name: asset
-        for name, asset in assets.items()
-        if any(word in (asset.media_type or "") for word in RASTERS)
-        and not PREVIEWS & set(asset.roles or [])
-    }
-    coloured = [name for name, asset in images.items() if colours(asset)]
-    data = [name for name, asset in images.items() if "data" in (asset.roles or [])]
-    if coloured:
-        return [next((name for name in coloured if name in data), coloured[0])]
-    if all(colour in images for colour in COLOURS):
-        return COLOURS
-    plain_names = [name for name in ("visual", "image", "rgb") if name in images]
-    return (plain_names or data or list(images))[:1]
-
-
-def colours(asset: pystac.Asset) -> tuple[int, int, int] | None:
-    """Band numbers, from 1, of red, green and blue, from ``bands`` or ``eo:bands``; else None."""
-    described: list[dict[str, Any]] = (
-        asset.extra_fields.get("bands") or asset.extra_fields.get("eo:bands") or []
+def _lack(item: pystac.Item, query: Search) -> DataError:
+    """An item without the assets that are wanted."""
+    wanted = query.asset.split(",") if query.asset else []
+    missing = [name for name in wanted if name not in item.assets]
+    what = f"no asset {missing[0]!r}" if missing else "no asset that is an image in colour"
+    return DataError(
+        f"the item {plain(item.id)} has {what}; it has {plain(', '.join(item.assets)) or 'none'}: "
+        "say which with --asset NAME or --asset RED,GREEN,BLUE"
     )
-    names = [
-        str(b.get("eo:common_name") or b.get("common_name") or b.get("name")).lower()
-        for b in described
-    ]
-    if not all(colour in names for colour in COLOURS):
-        return None
-    red, green, blue = (names.index(colour) + 1 for colour in COLOURS)
-    return red, green, blue
 
 
-def sign(href: str) -> str:
-    """The address as it can be read now: signed if it is the Planetary Computer's.
+def _found(item: pystac.Item, names: list[str], query: Search) -> Found:
+    """The item and its assets of these names."""
+    assets = item.assets
+    whole = [assets[name].get_absolute_href() or assets[name].href for name in names]
+    if query.remote and not query.any_href:
+        for name, href in zip(names, whole, strict=True):
+            check_href(item.id, assets[name].href, href)
+    hrefs = tuple(map(_whole, whole))
+    moment = item.datetime or item.common_metadata.start_datetime
+    footprint, believed = outline(item, assets[names[0]])
+    return Found(
+        name=item.id,
+        hrefs=hrefs,
+        datetime=utc(moment).isoformat() if moment else None,
+        bands=colours(assets[names[0]]) if len(names) == 1 else None,
+        collection=item.collection_id or "",
+        link=item.get_self_href() or hrefs[0],
+        updated=str(item.properties.get("updated", "")),
+        footprint=footprint,
+        believed=believed,
+    )
 
-    Signatures last under an hour, so this comes right before reading. Without the package
-    planetary_computer the address stays as it is.
-    """
-    if not (urlsplit(href).hostname or "").endswith(".blob.core.windows.net"):
-        return href
-    try:
-        package = importlib.import_module("planetary_computer")
-    except ModuleNotFoundError:
-        return href
-    return str(package.sign(href))
 
-
-@contextmanager
-def remote() -> Iterator[None]:
-    """GDAL set up for rasters behind addresses: no directory listings, retries, merged requests."""
-    with rasterio.Env(
-        GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR",
-        GDAL_HTTP_MAX_RETRY=4,
-        GDAL_HTTP_RETRY_DELAY=1,
-        GDAL_HTTP_MERGE_CONSECUTIVE_RANGES="YES",
-    ):
-        yield
+def _whole(href: str) -> str:
+    """An address that holds in every folder."""
+    if href.startswith("file://"):
+        href = href.removeprefix("file://")
+    return href if is_remote(href) else os.path.abspath(href)
 
 
 def one_line(error: BaseException) -> str:
     """What an error says, on one line and not too long."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _address(query: Search) -> str:
+    return plain(clean_href(query.url))
 
 
 def _told(query: Search) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,20 @@ import torch
 from numpy.typing import NDArray
 
 from geodiff.errors import DataError, UsageError
-from geodiff.geo.boxes import parse_crs
+from geodiff.geo.catalogues import ORDERS, SECONDS
 from geodiff.geo.embedding_formats import check_grid_target
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
-from geodiff.geo.placement import raster_placement
+from geodiff.geo.imagery import Imagery
 from geodiff.geo.provenance import source_name
 from geodiff.geo.raster import Reference
+from geodiff.geo.stac_source import BLOCK
 from geodiff.jobs.mosaic import values as kinds
+from geodiff.jobs.mosaic.catalogue import Catalogue
 from geodiff.jobs.mosaic.check import ground_sample
-from geodiff.jobs.request import PLACE, check_box_options
+from geodiff.jobs.mosaic.conflicts import check_box_options
+from geodiff.jobs.mosaic.grids import default_res, reference_grid
+from geodiff.jobs.request import PLACE
 from geodiff.models.bundle import Model
 from geodiff.steps import Step, drain
 from geodiff.window import Window
@@ -38,7 +42,7 @@ LEAST_VALID = 0.5
 class EmbedRequest:
     """One embedding grid: of which raster, on which grid, and where to."""
 
-    source: str  # the raster
+    source: str | None  # the raster; None: images of a STAC catalogue
     out: str  # .tif, .zarr or .parquet
     model: str | None = None  # a model directory; None is the one shipped with the package
     bbox: tuple[float, float, float, float] | None = None  # west, south, east, north
@@ -49,11 +53,19 @@ class EmbedRequest:
     bands: tuple[int, int, int] | None = None  # from 1; None: 1,2,3
     scale: tuple[float, float] | None = None  # values that become 0 and 255
     gsd: float | None = None  # metres per pixel of a raster without CRS; None: the model's
+    stac: str | None = None  # these eight as in SynthesizeRequest
+    collection: tuple[str, ...] = ()
+    datetime: str | None = None
+    asset: str | None = None
+    stac_order: str = ORDERS[0]
+    stac_timeout: float = SECONDS
+    stac_requester_pays: bool = False
+    stac_any_href: bool = False
     device: str = "auto"
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        kinds.settle(self, PLACE | {"source": kinds.path})
+        kinds.settle(self, PLACE | {"source": raster})
         scaled = self.crs is not None or self.res is not None
         if self.like and (self.bbox or scaled):
             raise UsageError(
@@ -62,30 +74,77 @@ class EmbedRequest:
         if not self.bbox and scaled:
             raise UsageError("--crs and --res need --bbox; without it the raster's grid is kept")
         check_box_options(self.bbox, self.bbox_crs, self.gsd)
+        if self.source is not None and self.catalogue is not None:
+            raise UsageError(f"{self.source} and --stac or --collection are given: leave one out")
+        if self.source is None and self.catalogue is None:
+            raise UsageError("nothing is given to embed: give a raster (SOURCE) or --stac URL")
 
     @property
-    def grid(self) -> PixelGrid:
+    def catalogue(self) -> Catalogue | None:
+        """The STAC search to go by."""
+        return Catalogue.of(self)
+
+    def open(self, placed: bool = False) -> Reference | None:
+        """The raster, if there is one; raises what can be refused before a model is loaded.
+
+        ``placed`` tells that a grid is given, apart from the request.
+        """
+        if self.source is not None:
+            return Reference.open(self.source, self.bands, self.scale)
+        if not (placed or self.bbox or self.like):
+            raise UsageError("a STAC search needs a place: give --bbox W,S,E,N or --like FILE")
+        assert self.catalogue is not None
+        self.catalogue.check()
+        return None
+
+    def grid(self, model: Model) -> PixelGrid:
         """The grid whose cells are embedded: like, else the box, else the raster's own."""
         if self.like:
             return raster_grid(self.like)
-        return reference_grid(self.source, self.bbox, self.bbox_crs, self.crs, self.res)
+        if self.source is not None:
+            return reference_grid(self.source, self.bbox, self.bbox_crs, self.crs, self.res)
+        assert self.bbox is not None
+        res = default_res(self.crs, model) if self.res is None else self.res
+        return box_grid(self.bbox, self.bbox_crs, self.crs, res)
+
+    def run(
+        self, model: Model, reference: Reference | None, grid: PixelGrid
+    ) -> Generator[Step, None, EmbeddingGrid]:
+        """Embed what was opened on a grid."""
+        if reference is not None:
+            return (yield from embed_steps(model, reference, grid, gsd=self.gsd))
+        assert self.catalogue is not None
+        cells = grid.cell_grid(model.cell).window
+        found = self.catalogue.open(grid, cells.zoom_in(model.cell).snap(BLOCK))
+        if self.out:
+            check_grid_target(self.out, True, found.source.files)
+        if found.notes:
+            yield Step("embed", 0, cells.height, notes=found.notes)
+        made = yield from embed_steps(model, found.source, grid, gsd=self.gsd)
+        names = map(source_name, found.source.derived_from(grid))
+        return replace(made, source="\n".join(names))
+
+
+def raster(option: str, value: Any) -> str | None:
+    """The path of a raster, or None."""
+    return None if value is None else kinds.path(option, value)
 
 
 def steps(request: EmbedRequest) -> Generator[Step, None, EmbeddingGrid]:
     """Embed and save, yielding progress; the generator's value is the grid."""
     check_grid_target(
-        request.out, request.overwrite, (request.source, *filter(None, (request.like,)))
+        request.out, request.overwrite, tuple(filter(None, (request.source, request.like)))
     )
-    reference = Reference.open(request.source, request.bands, request.scale)
+    reference = request.open()
     model = Model.load(request.model, request.device)
-    embeddings = yield from embed_steps(model, reference, request.grid, gsd=request.gsd)
+    embeddings = yield from request.run(model, reference, request.grid(model))
     embeddings.save(request.out)
     return embeddings
 
 
 def embed(
     model: Model | str | Path | None,
-    source: str | Path,
+    source: str | Path | None = None,
     grid: PixelGrid | None = None,
     **options: Any,
 ) -> EmbeddingGrid:
@@ -93,57 +152,26 @@ def embed(
 
     ``model`` is a loaded Model, or the directory of one; None is the one shipped. ``grid`` is what
     to embed on; None takes what ``options`` ask for, else the raster's own grid. ``options`` are
-    fields of EmbedRequest: bands, scale, bbox, bbox_crs, crs, res, like, gsd, and device where the
-    model is yet to be loaded. Raises UsageError for options that make no sense, DataError for a
-    raster that cannot be used.
+    fields of EmbedRequest, such as bands, bbox, like, or (instead of ``source``) stac and what
+    belongs to it, and device where the model is yet to be loaded. Raises UsageError for options
+    that make no sense, DataError for a raster or a catalogue that cannot be used.
     """
     placed = sorted({"bbox", "bbox_crs", "crs", "res", "like"} & options.keys())
     if grid is not None and placed:
         raise UsageError(f"a grid is given, so {', '.join(placed)} would do nothing: leave out one")
     if extra := sorted({"model", "out", "overwrite"} & options.keys()):
         raise UsageError(f"embed() saves nothing, so leave out {', '.join(extra)}; see grid.save()")
-    request = EmbedRequest(kinds.path("source", source), "", **options)
-    reference = Reference.open(request.source, request.bands, request.scale)
+    request = EmbedRequest(source, "", **options)  # type: ignore[arg-type]  # settles paths
+    reference = request.open(grid is not None)
     if not isinstance(model, Model):
         model = Model.load(model, request.device)
-    wanted = request.grid if grid is None else grid
-    return drain(embed_steps(model, reference, wanted, gsd=request.gsd))
-
-
-def reference_grid(
-    path: str,
-    bbox: tuple[float, float, float, float] | None,
-    bbox_crs: str | None,
-    crs: str | None,
-    res: float | None,
-) -> PixelGrid:
-    """The raster's own grid to the bit; with ``bbox`` a snapped one in its CRS and resolution.
-
-    With a box the raster may also be rotated or south-up.
-    """
-    if bbox is None:
-        return raster_grid(path)
-    own = raster_placement(path)
-    if own.crs is None:
-        raise DataError(
-            f"{path} has no CRS, so a box on the map cannot be found in it: leave out --bbox "
-            "(the mosaic then keeps the raster's pixel grid) or give the raster a CRS"
-        )
-    if crs is not None and res is None and parse_crs(crs) != own.crs:
-        raise UsageError(f"--crs {crs} differs from the CRS of {path}: give --res as well")
-    pixel = own.pixel if res is None else res
-    return box_grid(bbox, bbox_crs, crs or str(own.crs), snap(pixel))
-
-
-def snap(res: float) -> float:
-    """A resolution without the float noise of some sources: 0.5999999999999943 becomes 0.6."""
-    rounded = float(f"{res:.6g}")
-    return rounded if abs(rounded - res) < 1e-12 * res else res
+    wanted = request.grid(model) if grid is None else grid
+    return drain(request.run(model, reference, wanted))
 
 
 def embed_steps(
     model: Model,
-    reference: Reference,
+    reference: Imagery,
     grid: PixelGrid,
     empty: bool = False,
     gsd: float | None = None,
@@ -184,7 +212,7 @@ def embed_steps(
     return EmbeddingGrid(values, valid, cells, cell, size, encoder, name, grid.window)
 
 
-def least_valid(reference: Reference, grid: PixelGrid, cell: int) -> float:
+def least_valid(reference: Imagery, grid: PixelGrid, cell: int) -> float:
     """The share of a cell's pixels that must be valid for it to be embedded: half.
 
     Less for a raster smaller than two cells, which may fill none: half of what its best cell holds

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,9 +14,10 @@ from geodiff.errors import UsageError
 from geodiff.geo.boxes import parse_crs
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
-from geodiff.jobs.embed import reference_grid, snap
+from geodiff.jobs.drawing import placed
 from geodiff.jobs.mosaic.charts import Chart, charts, check_reach, layout_of
 from geodiff.jobs.mosaic.check import ground_sample
+from geodiff.jobs.mosaic.grids import default_res, reference_grid, snap
 from geodiff.jobs.mosaic.sampling import Sampling
 from geodiff.jobs.mosaic.sources import Saved, Source, saved_embeddings
 from geodiff.jobs.request import CHART, SynthesizeRequest
@@ -52,6 +54,7 @@ class Plan:
     model: str
     notes: tuple[str, ...]
     factor: int = 8  # pixels a latent
+    found: Mapping[str, Any] = field(default_factory=dict)  # JSON-ready facts about the source
 
     @property
     def chart_px(self) -> int | None:
@@ -81,6 +84,7 @@ class Plan:
             "megapixels": round(height * width / 1e6, 3),
             "source": self.source,
             "coverage": self.coverage,
+            "found": dict(self.found),
             "model": self.model,
             "layout": self.layout,
             "charts": len(self.charts),
@@ -108,23 +112,10 @@ def target_grid(request: SynthesizeRequest, model: Model) -> PixelGrid:
         )
     if request.embeddings:
         return grid_of_embeddings(request, saved_embeddings(request))
+    request = placed(request)
     assert request.bbox is not None  # SynthesizeRequest refuses requests without a place
-    res = default_res(request, model) if request.res is None else request.res
+    res = default_res(request.crs, model) if request.res is None else request.res
     return box_grid(request.bbox, request.bbox_crs, request.crs, res)
-
-
-def default_res(request: SynthesizeRequest, model: Model) -> float:
-    """The model's own pixel size in units of the output CRS; refuses degrees."""
-    assert request.bbox is not None
-    if request.crs is None:
-        return model.gsd
-    crs = parse_crs(request.crs).proj
-    if crs.is_geographic:
-        raise UsageError(
-            f"--crs {request.crs} counts in degrees: give --res in degrees as well, "
-            f"for example --res {model.gsd / 111_320:.7f}"
-        )
-    return float(model.gsd / crs.axis_info[0].unit_conversion_factor)
 
 
 def grid_of_embeddings(request: SynthesizeRequest, saved: Saved) -> PixelGrid:
@@ -165,6 +156,7 @@ def make_plan(request: SynthesizeRequest, model: Model, grid: PixelGrid, source:
     where = f"row {grid.row}, column {grid.col} of the lattice"
     log.info("grid: %d x %d px from %s, %s", width, height, where, grid.crs_name)
     gsd = ground_sample(grid, request.gsd, source.gsd or model.gsd)
+    found, told = source.found(), notes(model, grid, gsd, source.coverage)
     return Plan(
         grid=grid,
         layout=layout,
@@ -179,8 +171,9 @@ def make_plan(request: SynthesizeRequest, model: Model, grid: PixelGrid, source:
         memory_mb=MODEL_MB + canvas_mb(model, parts, source),
         disk_mb=2 * 3 * height * width / 1e6,
         model=model.name,
-        notes=(*notes(model, grid, gsd, source.coverage), *idle(request.workers, len(parts))),
+        notes=(*found.notes, *told, *idle(request.workers, len(parts))),
         factor=model.codec.factor,
+        found=found.facts,
     )
 
 

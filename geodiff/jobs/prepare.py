@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from geodiff.errors import DataError, UsageError
-from geodiff.geo.search import remote
+from geodiff.geo.signing import remote
 from geodiff.geo.source import quiet
 from geodiff.jobs.datasets.collecting import CONTACT, Collected, Summary, check_places
 from geodiff.jobs.datasets.collecting import split_of as split_of

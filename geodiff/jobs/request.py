@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geodiff.errors import UsageError
+from geodiff.geo.catalogues import ORDERS, SECONDS
+from geodiff.jobs.drawing import Drawing, hold, layout_file
 from geodiff.jobs.mosaic import values
+from geodiff.jobs.mosaic.catalogue import Catalogue
+from geodiff.jobs.mosaic.conflicts import check_box_options, check_charts, check_source
 from geodiff.jobs.prompt import Prompt
 
 if TYPE_CHECKING:
     from geodiff.geo.embeddings import EmbeddingGrid
+    from geodiff.geo.vector import LabelledPolygons
 
 MODES = ("paper", "quality", "balanced", "fast")
 FILLS = ("nearest", "stop")
@@ -27,11 +32,12 @@ class SynthesizeRequest:
     """One mosaic: where, from what, how, and where to.
 
     The grid comes from ``like``, else from ``bbox`` with ``crs`` and ``res``, else from the
-    reference itself (kept to the bit), else from the embedding grid. The embeddings come from
-    ``reference``, from ``embeddings``, or from the model's prior, which follows ``text`` if it is
-    given. Paths may be given as pathlib.Path, boxes and the like as any sequence or array, a CRS as
-    an EPSG number or an object with ``to_wkt``. Raises UsageError for combinations that make no
-    sense.
+    reference itself (kept to the bit), else from the embedding grid, else from the bounds of the
+    polygons. The embeddings come from ``reference``, from ``embeddings``, or from the model's
+    prior, which follows ``text`` or the polygons of ``layout_file`` if they are given (a
+    GeoDataFrame is read at once and kept as LabelledPolygons). Paths may be given as pathlib.Path,
+    boxes and the like as any sequence or array, a CRS as an EPSG number or an object with
+    ``to_wkt``. Raises UsageError for combinations that make no sense.
     """
 
     out: str  # the COG to write
@@ -50,7 +56,19 @@ class SynthesizeRequest:
     seed: int = 0  # of the noise, and of the prior unless prior_seed is given; 0 .. 2**63 - 1
     prior_seed: int | None = None  # of the prior alone
     text: str | None = None  # words that the model's prior follows (extra `text`)
-    prompt_guidance: float | None = None  # how strictly it follows them; None: 3; 1 is plain
+    layout_file: str | LabelledPolygons | None = None  # vector file of polygons with words
+    attribute: str | None = None  # the one that holds the words
+    layer: str | None = None  # of the vector file, where it has several
+    soft_border: float | None = None  # ground metres in which polygons mix; None: hard borders
+    stac: str | None = None  # address, path or short name of a STAC catalogue to go by
+    collection: tuple[str, ...] = ()  # its collections; alone: those of the Planetary Computer
+    datetime: str | None = None  # of its items: a date, or A/B; None: all
+    asset: str | None = None  # of its items, or three between commas; None: that with the colours
+    stac_order: str = ORDERS[0]  # which of several images of one ground is taken
+    stac_timeout: float = SECONDS  # seconds that its servers have for an answer
+    stac_requester_pays: bool = False  # agree to pay for what is read from a bucket
+    stac_any_href: bool = False  # read what a remote catalogue should not point to, such as files
+    prompt_guidance: float | None = None  # how strictly it follows words; None: 3; 1 is plain
     mode: str = "balanced"
     steps: int | None = None  # solver steps; None: the mode's
     guidance: float | None = None  # guidance scale; None: the model's; 1 is none
@@ -70,22 +88,27 @@ class SynthesizeRequest:
 
     def __post_init__(self) -> None:
         values.settle(self, KINDS)
-        self._check_source()
+        hold(self)
+        check_source(self)
         scaled = self.crs is not None or self.res is not None
         if self.like and (self.bbox or scaled):
             raise UsageError(
                 f"--like {self.like} already fixes the grid: leave out --bbox, --crs and --res"
             )
-        if not (self.bbox or self.like or self.reference or self.embeddings):
+        placed = self.reference or self.embeddings or self.layout_file
+        if not (self.bbox or self.like or placed):
             raise UsageError(
                 "nothing says where the mosaic lies: give --bbox W,S,E,N, --like FILE, "
-                "--reference FILE or --embeddings FILE"
+                "--reference FILE, --embeddings FILE or --layout-file FILE"
             )
-        if not self.bbox and scaled:
+        if scaled and not (self.bbox or self.layout_file):
             raise UsageError("--crs and --res need --bbox; without it the source's grid is kept")
         check_box_options(self.bbox, self.bbox_crs, self.gsd)
-        if (self.bands or self.scale) and not self.reference:
-            raise UsageError("--bands and --scale describe a reference: give --reference FILE")
+        imagery = self.reference or self.catalogue
+        if (self.bands or self.scale) and not imagery:
+            raise UsageError(
+                "--bands and --scale describe a reference: give --reference FILE or --stac"
+            )
         for name, known in (
             ("mode", MODES), ("fill", FILLS), ("device", DEVICES), ("precision", PRECISIONS),
             ("layout", LAYOUTS),
@@ -97,63 +120,34 @@ class SynthesizeRequest:
             raise UsageError(f"--steps {self.steps} must be between 1 and 1000")
         if self.guidance is not None and not 0 <= self.guidance <= 20:
             raise UsageError(f"--guidance {self.guidance} must be between 0 and 20")
-        if self.prior_seed is not None and (self.reference or self.embeddings):
+        if self.prior_seed is not None and (imagery or self.embeddings):
             raise UsageError("--prior-seed lays out a mosaic without a source: leave it out")
-        if self.fill is not None and not (self.reference or self.embeddings):
+        if self.fill is not None and not (imagery or self.embeddings):
             raise UsageError(
-                f"--fill {self.fill} tells what to do where a source has no data: give --reference "
-                "or --embeddings, or leave it out"
+                f"--fill {self.fill} tells what to do where a source has no data: give "
+                "--reference, --stac or --embeddings, or leave it out"
             )
         if self.batch < 1:
             raise UsageError(f"--batch {self.batch} must be at least 1")
-        self._check_charts()
-
-    def _check_source(self) -> None:
-        """Raises UsageError for more than one source, and for words that make no sense."""
-        named = {
-            "--reference": self.reference,
-            "--embeddings": None if self.embeddings is None else self.embeddings_name,
-            "--text": None if self.text is None else f'"{self.text[:40]}"',
-        }
-        given = [f"{option} {value}" for option, value in named.items() if value is not None]
-        if len(given) > 1:
-            both = "both" if len(given) == 2 else "all"
-            raise UsageError(
-                f"{' and '.join(given)} are {both} given: a mosaic goes by one source, leave "
-                f"{'one' if len(given) == 2 else 'two'} out"
-            )
-        if self.prompt_guidance is not None and self.text is None:
-            raise UsageError(
-                f"--prompt-guidance {self.prompt_guidance:g} tells how strictly to follow a text: "
-                "give --text, or leave it out"
-            )
-        self.prompt  # noqa: B018  (refuses what is no text)
+        check_charts(self)
 
     @property
     def prompt(self) -> Prompt | None:
         """The words to go by."""
         return None if self.text is None else Prompt(self.text, self.prompt_guidance)
 
-    def _check_charts(self) -> None:
-        """Raises UsageError for charts and workers that make no sense."""
-        if self.chart is not None and (self.chart < 128 or self.chart % 128):
-            raise UsageError(f"--chart {self.chart} must be a multiple of 128 pixels, at least 128")
-        if self.workers < 0:
-            raise UsageError(f"--workers {self.workers} must be 0 or more")
-        if self.workers and self.scheduler:
-            raise UsageError(
-                f"--workers {self.workers} starts a cluster of its own and --scheduler "
-                f"{self.scheduler} names a running one: give one of them"
-            )
-        if self.layout == "single" and (self.workers or self.scheduler):
-            raise UsageError(
-                "--layout single is one canvas, which no cluster can share: use --layout world"
-            )
-        if self.layout == "single" and self.chart is not None:
-            raise UsageError(
-                f"--layout single is one canvas, so --chart {self.chart} would do nothing: leave "
-                "it out, or use --layout world"
-            )
+    @property
+    def drawing(self) -> Drawing | None:
+        """The labelled polygons to go by."""
+        if self.layout_file is None:
+            return None
+        which = self.layout_file, self.attribute, self.layer
+        return Drawing(*which, self.soft_border, self.prompt_guidance)
+
+    @property
+    def catalogue(self) -> Catalogue | None:
+        """The STAC search to go by."""
+        return Catalogue.of(self)
 
     @property
     def wants_charts(self) -> bool:
@@ -163,7 +157,7 @@ class SynthesizeRequest:
     @property
     def sources(self) -> tuple[str, ...]:
         """Paths of files the mosaic is made from, which are never overwritten."""
-        given = (self.reference, self.embeddings, self.like)
+        given = (self.reference, self.embeddings, self.like, self.layout_file)
         return tuple(str(Path(path)) for path in given if isinstance(path, str) and path)
 
     @property
@@ -171,20 +165,15 @@ class SynthesizeRequest:
         """The embeddings in words: their path, or that they are in memory."""
         return self.embeddings if isinstance(self.embeddings, str) else "embeddings in memory"
 
+    @property
+    def layout_name(self) -> str:
+        """The polygons in words: the path of their file, or that they are in memory."""
+        return self.layout_file if isinstance(self.layout_file, str) else "polygons in memory"
+
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """Names of all fields."""
         return tuple(field.name for field in fields(cls))
-
-
-def check_box_options(box: object, box_crs: str | None, gsd: float | None) -> None:
-    """Raises UsageError for options of a box without one, and for a gsd of a box that has it."""
-    if box_crs is not None and box is None:
-        raise UsageError(f"--bbox-crs {box_crs} describes a box: give --bbox W,S,E,N")
-    if gsd is not None and box is not None:
-        raise UsageError(
-            f"--gsd {gsd:g} is for a raster without CRS, the grid of a --bbox has one: leave it out"
-        )
 
 
 def embeddings(option: str, value: Any) -> str | EmbeddingGrid:
@@ -201,13 +190,15 @@ def embeddings(option: str, value: Any) -> str | EmbeddingGrid:
 PLACE: dict[str, values.Convert] = {
     "out": values.path, "model": values.path, "like": values.path, "bbox": values.BOX,
     "bbox_crs": values.crs, "crs": values.crs, "res": values.number, "gsd": values.metres,
-    "bands": values.BANDS, "scale": values.RANGE, "device": values.text,
+    "bands": values.BANDS, "scale": values.RANGE, "device": values.text, "stac": values.path,
+    "collection": values.texts, "datetime": values.text, "stac_timeout": values.number,
 }  # fmt: skip
 """What `embed` and `synthesize` have in common."""
 
 KINDS: dict[str, values.Convert] = PLACE | {
     "reference": values.path, "embeddings": embeddings, "text": values.text, "seed": values.seed,
-    "prompt_guidance": values.number,
+    "prompt_guidance": values.number, "layout_file": layout_file,
+    "attribute": values.text, "layer": values.text, "soft_border": values.metres,
     "prior_seed": values.seed, "steps": values.whole, "guidance": values.number,
     "batch": values.whole, "chart": values.whole, "workers": values.whole, "co": values.texts,
     "preview": values.path,

@@ -40,7 +40,7 @@ OPTIONS = {
     "creation value": (["--bbox", BOX, "--co", "BLOCKSIZE=abc"], 2, "BLOCKSIZE cannot be"),
     "preview suffix": (["--bbox", BOX, "--preview", "a.gif"], 2, "does not end in .png"),
     "bands": (["--bbox", BOX, "--bands", "1,2,3"], 2, "describe a reference"),
-    "fill": (["--bbox", BOX, "--fill", "nearest"], 2, "give --reference or --embeddings"),
+    "fill": (["--bbox", BOX, "--fill", "nearest"], 2, "--reference, --stac or --embeddings"),
     "box CRS alone": (["--like", "a.tif", "--bbox-crs", "EPSG:4326"], 2, "describes a box"),
     "gsd of a box": (["--bbox", BOX, "--gsd", "0.6"], 2, "is for a raster without CRS"),
     "negative gsd": (["--like", "a.tif", "--gsd", "-1"], 2, "metres above 0"),

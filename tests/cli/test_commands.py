@@ -13,6 +13,7 @@ import rasterio
 import geodiff
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.source import quiet
+from geodiff.models.bundle import Model
 from geodiff.models.encoder import CellNetwork, Encoder
 from geodiff.models.shipped import SHIPPED
 from tests.cli.conftest import Invoke, failed
@@ -169,6 +170,36 @@ def test_train_runs_a_configuration_with_overrides(invoke: Invoke, dataset: Path
     assert json.loads(result.stdout) == {"part": "prior", "run": "p"}
     assert Path("p/prior/prior.json").exists()
     assert not Path("elsewhere").exists()
+
+
+def test_a_probe_is_trained_and_joined_to_a_model(
+    invoke: Invoke, dataset: Path, model: str
+) -> None:
+    Path("probe.toml").write_text(
+        f'datasets = ["set"]\nrun = "p"\ncodec = "{model}/codec"\nencoder = "{model}/encoder"\n'
+        "steps = 9\nbatch = 4\nwidths = [8, 8]\norientations = [1]\nbf16 = false\n"
+    )
+    result = invoke("train", "probe", "probe.toml", "--steps", "2", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "p: probe trained\n"
+    names = ("encoder", "codec", "denoiser", "prior")
+    parts = [word for name in names for word in (f"--{name}", f"{model}/{name}")]
+    arguments = ["assemble", "--name", "steered", "--window", "8", *parts, "--out", "joined"]
+    result = invoke(*arguments, "--probe", "p/probe", "--steer", "0.2")
+    assert result.exit_code == 0, result.output
+    joined = Model.load("joined", "cpu")
+    assert joined.probe is not None
+    assert joined.steer == 0.2
+    facts = json.loads(invoke("info", "--model", "joined", "--json").stdout)["model"]
+    assert facts["megabytes"]["probe"] > 0
+    line = failed(invoke(*arguments, "--probe", "none", "--overwrite"), 1)
+    assert "the probe none is not a directory" in line
+
+
+def test_train_probe_refuses(invoke: Invoke) -> None:
+    Path("probe.toml").write_text('datasets = ["set"]\nrun = "p"\n')
+    line = failed(invoke("train", "probe", "probe.toml"), 2)
+    assert "a probe needs a trained codec and encoder" in line
 
 
 def test_only_the_first_rank_speaks(

@@ -22,7 +22,7 @@ OF_THE_COMMAND_LINE = {"as_json", "progress", "dry_run", "verbose", "quiet", "he
 
 COMMANDS: list[tuple[click.Command, type[Any], set[str]]] = [
     (synthesize.synthesize, SynthesizeRequest, set()),
-    (embed.embed, EmbedRequest, set()),
+    (embed.embed, EmbedRequest, {"source"}),  # left out with --stac
     (imagine.imagine, ImagineRequest, set()),
     (mix.mix, MixRequest, set()),
     (assemble.assemble, AssembleRequest, set()),

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pystac
 import pytest
 
 from geodiff.errors import DataError, UsageError
+from geodiff.geo import search as searching
+from geodiff.geo import stac_client
 from geodiff.geo.intervals import interval
-from geodiff.geo.search import Search, search, sign
+from geodiff.geo.search import Search, search
+from geodiff.geo.signing import check_package, sign
 from tests.stac import COLOURS, TIFF, api, catalogue, item
+from tests.stac_live import Handler, landing, served
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +65,7 @@ def test_a_catalogue_is_walked_and_filtered(root: str, items: list[pystac.Item])
 
 def test_an_api_is_asked_and_its_answers_checked(items: list[pystac.Item]) -> None:
     with api(items) as (url, asked):
-        query = Search(url, ("naip",), box(items[0]), "2016/2018")
+        query = Search(url, ("naip",), box(items[0]), "2016/2018", any_href=True)
         assert names(query) == ["y2016", "y2018"]
         assert asked[0]["collections"] == ["naip"]
         assert asked[0]["bbox"] == pytest.approx(box(items[0]))
@@ -77,6 +82,7 @@ def test_nothing_found_is_one_line(root: str, changes: dict[str, Any]) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("hurry")
 def test_addresses_that_are_no_catalogue(tmp_path: Path) -> None:
     (tmp_path / "no.json").write_text('{"type": "Feature"}')
     (tmp_path / "broken.json").write_text("{")
@@ -151,12 +157,153 @@ def test_assets_are_chosen_by_colours_roles_and_names(tmp_path: Path) -> None:
 def test_only_addresses_of_the_planetary_computer_are_signed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    theirs = "https://naipeuwest.blob.core.windows.net/naip/a.tif"
-    monkeypatch.setitem(sys.modules, "planetary_computer", None)
-    assert sign(theirs) == theirs  # without the package
-    package = ModuleType("planetary_computer")
-    package.sign = lambda href: f"{href}?sig=1"  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "planetary_computer", package)
-    assert sign(theirs) == f"{theirs}?sig=1"
     for other in ("https://example.com/blob.core.windows.net/a.tif", "/data/a.tif"):
         assert sign(other) == other
+    monkeypatch.setitem(sys.modules, "planetary_computer", None)
+    theirs = "https://naipeuwest.blob.core.windows.net/naip/a.tif"
+    assert sign(theirs) == theirs  # without the package
+    check_package("https://earth-search.aws.element84.com/v1")
+    with pytest.raises(UsageError, match="pip install planetary-computer"):
+        check_package("https://planetarycomputer.microsoft.com/api/stac/v1")
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts follow each other at once."""
+    monkeypatch.setattr(stac_client, "BACKOFF", 0.001)
+
+
+Answer = Callable[[Handler], bool]
+
+
+def answering(found: dict[str, Any]) -> Answer:
+    """An API that gives one answer to every search."""
+
+    def answer(handler: Handler) -> bool:
+        here = f"http://{handler.headers['Host']}"
+        return handler.json(found if handler.path == "/search" else landing(here))
+
+    return answer
+
+
+def page(*features: pystac.Item, links: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """A page of items."""
+    made = [item.to_dict(False, False) for item in features]
+    return {"type": "FeatureCollection", "features": made, "links": links or []}
+
+
+def pointing(folder: Path, href: str) -> pystac.Item:
+    """An item whose image is said to be at ``href``."""
+    made = item(folder, "made", 1, 2020)
+    made.assets = {"image": pystac.Asset(href, media_type=TIFF, roles=["data"])}
+    made.collection_id = "naip"
+    return made
+
+
+@pytest.mark.usefixtures("hurry")
+def test_a_server_that_stumbles_is_asked_again(tmp_path: Path) -> None:
+    codes = iter([500, 503])
+    fine = answering(page(pointing(tmp_path, "https://example.com/a.tif")))
+
+    def stumble(handler: Handler) -> bool:
+        code = next(codes, None) if handler.command == "POST" else None
+        return fine(handler) if code is None else handler.send(code, b"later") is None
+
+    with served(tmp_path, stumble) as server:
+        assert names(Search(server.url, ("naip",))) == ["made"]
+        assert server.asked.count("/search") == 3
+
+
+def asleep(handler: Handler) -> bool:
+    time.sleep(0.4)
+    return handler.json({})
+
+
+BAD: dict[str, tuple[Answer, str]] = {
+    "always 500": (
+        lambda h: h.send(500, b"no") is None,
+        r"answers 500 Internal Server Error: also after 4 more attempts, try again later",
+    ),
+    "denied": (lambda h: h.send(403, b"no") is None, "403 Forbidden: access is denied"),
+    "another place": (lambda h: h.send(404, b"no") is None, "404 Not Found: check the address"),
+    "a web page": (
+        lambda h: h.send(200, b"<!doctype html><html>hello</html>", "text/html") is None,
+        r"a web page \(HTML\): give the address of the API itself",
+    ),
+    "no JSON": (lambda h: h.send(200, b"hello") is None, "answers with no JSON"),
+    "silent": (asleep, r"does not answer within 0\.1 s, 5 times: try again later"),
+    "huge": (
+        lambda h: h.send(200, b'{"type": "' + b"x" * 2**18 + b'"}') is None,
+        "sends more than 0 MB at once for a page of 100 items",
+    ),
+}
+
+
+@pytest.mark.usefixtures("hurry")
+@pytest.mark.parametrize("kind", BAD)
+def test_servers_that_misbehave(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stac_client, "LARGEST", 2**17)
+    answer, message = BAD[kind]
+    with served(tmp_path, answer) as server:
+        query = Search(f"{server.url}/?token=secret", ("naip",), timeout=0.1)
+        with pytest.raises(DataError, match=message) as caught:
+            search(query)
+    assert str(caught.value).startswith(f"the STAC search at {server.url}/ failed: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_links_that_lead_into_this_computer(tmp_path: Path) -> None:
+    made = pointing(tmp_path, "https://example.com/a.tif")
+    for href in ("file:///etc/hosts", "/etc/hosts"):
+        found = page(made, links=[{"rel": "next", "href": href}])
+        with (
+            served(tmp_path, answering(found)) as server,
+            pytest.raises(DataError, match=f"links to {href}, which is not on the web"),
+        ):
+            search(Search(server.url, ("naip",)))
+
+
+def test_pages_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "MOST", 20)
+    found = page(pointing(tmp_path, "https://example.com/a.tif"))
+
+    def endless(handler: Handler) -> bool:
+        here = f"http://{handler.headers['Host']}"
+        found["links"] = [{"rel": "next", "href": f"{here}/search"}]
+        return answering(found)(handler)
+
+    with (
+        served(tmp_path, endless) as server,
+        pytest.raises(DataError, match="more than 20 items for naip: give a smaller box"),
+    ):
+        search(Search(server.url, ("naip",)))
+
+
+def test_remote_catalogues_may_not_point_into_this_computer(tmp_path: Path) -> None:
+    for href, refused in {
+        "file:///etc/passwd": True, "/etc/passwd.tif": True, "/vsizip//a.zip/b.tif": True,
+        "https://example.com/a/../../b.tif": True, "https://example.com/%2e%2e/b.tif": True,
+        "../b.tif": True, "GTIFF_DIR:1:/etc/a.tif": True, "C:\\a.tif": True,
+        "https://example.com/a..b.tif": False, "s3://naip-analytic/a.tif": False,
+    }.items():  # fmt: skip
+        with served(tmp_path, answering(page(pointing(tmp_path, href)))) as server:
+            query = Search(server.url, ("naip",))
+            if refused:
+                with pytest.raises(DataError, match=r"points to .* refused; --stac-any"):
+                    search(query)
+                query = replace(query, any_href=True)
+            assert names(query) == ["made"]
+    local = catalogue(tmp_path, [pointing(tmp_path, "/etc/passwd.tif")])
+    assert names(Search(local)) == ["made"]
+
+
+def test_items_without_the_asset_may_be_left_out(tmp_path: Path) -> None:
+    lacking = pointing(tmp_path, "/x/a.tif")
+    lacking.id = "lacking"
+    lacking.assets = {}
+    root = catalogue(tmp_path, [pointing(tmp_path, "/x/a.tif"), lacking])
+    left_out: list[str] = []
+    assert [one.name for one in search(Search(root), left_out)] == ["made"]
+    assert left_out == ["lacking"]
+    with pytest.raises(DataError, match="the item lacking has no asset that is an image"):
+        search(Search(root))

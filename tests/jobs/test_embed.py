@@ -12,8 +12,9 @@ import torch
 from geodiff.errors import DataError, OutputError, UsageError
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid, raster_grid
-from geodiff.jobs.embed import EmbedRequest, embed, mend, reference_grid, snap, steps
+from geodiff.jobs.embed import EmbedRequest, embed, mend, steps
 from geodiff.jobs.imagine import imagine
+from geodiff.jobs.mosaic.grids import reference_grid, snap
 from geodiff.models.bundle import Model
 from geodiff.steps import drain
 from geodiff.window import Window

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from geodiff.errors import UsageError
+from geodiff.geo.catalogues import KNOWN, SECONDS
 from geodiff.geo.search import Search
 from geodiff.jobs.datasets.scenes import Cut
 
@@ -37,6 +38,8 @@ class PrepareConfig:
     datetime: str | None = None  # a date or A/B
     asset: str | None = None  # the asset with the pixels, or three between commas
     max_items: int | None = None
+    stac_timeout: float = SECONDS  # seconds that the catalogue has for an answer
+    stac_any_href: bool = False  # read what a remote catalogue should not point to, such as files
 
     def __post_init__(self) -> None:
         if self.patch < 16 or (self.stride is not None and self.stride < 1):
@@ -51,7 +54,7 @@ class PrepareConfig:
         pattern("exclude", self.exclude or "")
         if self.workers < 1:
             raise UsageError(f"workers {self.workers} must be at least 1")
-        only = ("collection", "bbox", "datetime", "asset", "max_items")
+        only = ("collection", "bbox", "datetime", "asset", "max_items", "stac_any_href")
         useless = [name for name in only if getattr(self, name) and self.stac is None]
         if useless:
             raise UsageError(f"--{useless[0].replace('_', '-')} needs --stac URL")
@@ -61,8 +64,9 @@ class PrepareConfig:
         """The STAC search, if one is asked for."""
         if self.stac is None:
             return None
-        given = self.stac, self.collection, self.bbox, self.datetime, self.asset, self.max_items
-        return Search(*given)
+        url = KNOWN.get(self.stac, self.stac)
+        given = self.collection, self.bbox, self.datetime, self.asset, self.max_items
+        return Search(url, *given, self.stac_timeout, self.stac_any_href)
 
     def cut(self) -> Cut:
         """How sources are read."""

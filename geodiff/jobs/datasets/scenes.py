@@ -26,7 +26,7 @@ from geodiff.geo.boxes import parse_crs as crs_of
 from geodiff.geo.grid import PixelGrid, dataset_grid
 from geodiff.geo.placement import Placement
 from geodiff.geo.raster import Reference
-from geodiff.geo.search import sign
+from geodiff.geo.signing import sign
 from geodiff.geo.source import open_raster
 from geodiff.window import Window
 

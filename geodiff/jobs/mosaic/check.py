@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from geodiff.errors import ModelError, UsageError
+from geodiff.errors import DataError, ModelError, UsageError
 from geodiff.geo import journal
 from geodiff.geo.boxes import DEGREES, check_box, parse_crs, project_box, utm_crs
 from geodiff.geo.cog_options import check_options
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
 from geodiff.geo.placement import raster_placement
 from geodiff.geo.target import check_output, check_target
+from geodiff.jobs.drawing import placed
 from geodiff.jobs.request import SynthesizeRequest
 
 
@@ -28,6 +29,11 @@ def check_request(request: SynthesizeRequest) -> None:
         raise ModelError(f"the model directory {request.model} does not exist")
     if request.prompt is not None:
         request.prompt.check(request.model)
+    if request.drawing is not None:
+        request.drawing.check(request.model)
+        check_drawn(request)
+    if (catalogue := request.catalogue) is not None:
+        catalogue.check()
     if request.bbox is not None:
         check_place(request)
     grid = raster_grid(request.like) if request.like else None
@@ -58,6 +64,20 @@ def ground_sample(grid: PixelGrid, given: float | None, default: float = 1.0) ->
 def unfinished(out: str) -> tuple[int, int] | None:
     """How many charts of how many a stopped run of ``out`` left behind; None without one."""
     return journal.unfinished(out)
+
+
+def check_drawn(request: SynthesizeRequest) -> None:
+    """Raises DataError where polygons have to give the mosaic its box, and cannot."""
+    place = placed(request)
+    if place is request:
+        return
+    try:
+        check_place(place)
+    except UsageError as error:
+        raise DataError(
+            f"the polygons of {request.layout_name} do not give a box to fill ({error}): give one "
+            "with --bbox"
+        ) from error
 
 
 def check_place(request: SynthesizeRequest) -> None:

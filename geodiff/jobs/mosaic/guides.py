@@ -13,7 +13,7 @@ from geodiff.errors import DataError
 from geodiff.geo.embeddings import EmbeddingGrid, Vectors
 from geodiff.geo.grid import PixelGrid
 from geodiff.geo.holes import Cells, Mask, nearest, span_of
-from geodiff.geo.raster import Reference
+from geodiff.geo.imagery import Imagery
 from geodiff.geo.saved import SavedEmbeddings
 from geodiff.jobs.embed import STRIP, embed_steps, least_valid, well_covered
 from geodiff.jobs.imagine import imagine
@@ -80,7 +80,7 @@ class RasterGuide:
     """A reference raster, embedded where it is needed."""
 
     model: Model
-    reference: Reference
+    reference: Imagery
     seen: dict[GeoBox, Mask] = field(default_factory=dict, compare=False, repr=False)
 
     def embeddings(self, grid: PixelGrid, part: Window) -> Embeddings:

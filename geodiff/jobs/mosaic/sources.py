@@ -16,12 +16,22 @@ from geodiff.geo.grid import PixelGrid
 from geodiff.geo.provenance import is_remote
 from geodiff.geo.raster import Reference
 from geodiff.geo.saved import SavedEmbeddings
-from geodiff.jobs.request import SynthesizeRequest
+from geodiff.geo.stac_source import BLOCK
+from geodiff.geo.target import check_output
+from geodiff.jobs.mosaic.catalogue import Images
+from geodiff.jobs.mosaic.charts import charts, layout_of
+from geodiff.jobs.mosaic.sampling import Sampling
+from geodiff.jobs.mosaic.wishes import Found, Wishes, tally
+from geodiff.jobs.request import CHART, SynthesizeRequest
 from geodiff.models.bundle import Model
 from geodiff.models.prior_condition import Condition
+from geodiff.window import Window
 
 Saved = EmbeddingGrid | SavedEmbeddings
 """Embeddings in memory, or in a file of which parts can be read."""
+
+REACH = 64
+"""Cells around a mosaic in which the images of a catalogue are looked for as well."""
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +48,14 @@ class Source:
     identity: str  # tells two sources apart, also where a file was replaced by another
     derived_from: tuple[str, ...] = ()  # files and URLs whose content shapes the mosaic
     condition: Condition | None = None  # of the prior
+    imagery: Images | None = None  # of a catalogue
+
+    def found(self) -> Found:
+        """What there is to go by, counted for a plan."""
+        if self.imagery is not None:
+            return Found(self.imagery.facts, self.imagery.notes)
+        where = None if self.condition is None else self.condition.where
+        return tally(where) if isinstance(where, Wishes) else Found()
 
     @property
     def gsd(self) -> float | None:
@@ -45,14 +63,27 @@ class Source:
         return None if self.saved is None else self.saved.gsd
 
 
-def open_source(request: SynthesizeRequest, model: Model, grid: PixelGrid) -> Source:
-    """Find what the request names and say it in words. Raises DataError for a misfit."""
+def open_source(
+    request: SynthesizeRequest, model: Model, grid: PixelGrid, imagery: Images | None = None
+) -> Source:
+    """Find what the request names and say it in words. Raises DataError for a misfit.
+
+    ``imagery`` is what a catalogue gave before, where that is to be taken.
+    """
     seed = request.seed if request.prior_seed is None else request.prior_seed
     if request.reference:
         reference, coverage = open_reference(request, grid)
         words = f"raster {Path(request.reference).name}"
         which = f"{identity(request.reference)} {reference.bands} {reference.scale}"
         return Source(reference, None, seed, words, coverage, which, (request.reference,))
+    if (catalogue := request.catalogue) is not None:
+        found = imagery or catalogue.open(grid, region_of(request, model, grid))
+        given, which = found.source.derived_from(grid), found.source.identity
+        if imagery is None:  # a worker may not even see the place of the output
+            check_output(request.out, True, found.source.files)
+        coverage = found.source.coverage(grid)
+        check_coverage(request, found.source.path, coverage)
+        return Source(None, None, seed, found.words, coverage, which, given, imagery=found)
     if request.embeddings:
         saved, coverage = open_embeddings(request, model, grid)
         if isinstance(path := request.embeddings, str):
@@ -64,7 +95,26 @@ def open_source(request: SynthesizeRequest, model: Model, grid: PixelGrid) -> So
     words, condition = f"prior of {model.name}, seed {seed}", None
     if (prompt := request.prompt) is not None:
         words, condition = f"{prompt.words}, {words}", prompt.condition(model)
+    if (drawing := request.drawing) is not None:
+        words, given = f"{drawing.words}, {words}", drawing.derived_from
+        condition, which = drawing.condition(model, grid, seed), f"{words} {drawing.digest}"
+        return Source(None, None, seed, words, None, which, given, condition)
     return Source(None, None, seed, words, None, words, (), condition)
+
+
+def region_of(request: SynthesizeRequest, model: Model, grid: PixelGrid) -> Window:
+    """The pixels in which the images of a catalogue have to be known.
+
+    All canvases of the charts, and around them REACH cells from which holes are filled, in whole
+    blocks: two boxes that share a chart see the same images in it, and fill its holes alike.
+    """
+    sampling = Sampling.of(request.mode, model, request.steps, request.guidance, request.batch)
+    layout = layout_of(request.layout, grid, request.wants_charts)
+    parts = charts(layout, grid, model, sampling, request.chart or CHART)
+    first, last = parts[0].canvas, parts[-1].canvas
+    whole = Window(first.row, first.col, last.bottom - first.row, last.right - first.col)
+    cells = whole.zoom_in(model.codec.factor).zoom_out(model.cell)
+    return cells.pad(1 + REACH).zoom_in(model.cell).snap(BLOCK)
 
 
 def saved_embeddings(request: SynthesizeRequest) -> Saved:

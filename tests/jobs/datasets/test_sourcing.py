@@ -23,7 +23,7 @@ SMALL = PrepareConfig(patch=32, block=64 * 0.6, val_fraction=0.4)
 def test_items_become_patches_of_places_that_last(tmp_path: Path) -> None:
     items = [item(tmp_path, f"y{y}", y, y, east=30 * (y - 2018)) for y in (2018, 2020)]
     with api(items) as (url, _):
-        config = replace(SMALL, stac=url, collection=("naip",), workers=2)
+        config = replace(SMALL, stac=url, collection=("naip",), workers=2, stac_any_href=True)
         summary = drain(prepare([], tmp_path / "set", replace(config, collection=())))
     patches = PatchSet.open(tmp_path / "set")
     table = patches.table

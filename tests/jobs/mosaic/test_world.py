@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import torch
 from affine import Affine
 from distributed import Client, LocalCluster
 from numpy.typing import NDArray
@@ -41,6 +42,7 @@ from geodiff.jobs.synthesize import plan, synthesize
 from geodiff.models.bundle import Model, digest
 from geodiff.window import Window
 from tests.jobs.rasters import read_raster, texture, write_raster
+from tests.jobs.test_prompt import MISSING, spoken
 
 BOX = (500_000.4, 4_099_700.0, 500_160.0, 4_099_830.0)  # 267 x 217 px of 0.6 m, 9 charts
 SETTINGS: dict[str, Any] = {
@@ -296,8 +298,8 @@ def begin_anew(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
     """A running cluster of processes, for all tests: each of them takes seconds to start."""
-    options: dict[str, Any] = {"dashboard_address": None, "memory_limit": 0}
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, **options) as made:
+    options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 1, "processes": True}
+    with LocalCluster(**options, **painting.QUIET) as made:
         yield made
 
 
@@ -324,6 +326,29 @@ def test_processes_give_the_same_file_though_one_is_killed(
             os.kill(victims.pop(), signal.SIGKILL)
     assert not victims
     assert out.read_bytes() == whole
+
+
+@pytest.mark.skipif(MISSING, reason="needs the extra text")
+def test_processes_follow_the_same_words(
+    cluster: LocalCluster, folder: Path, tmp_path: Path, whole: bytes
+) -> None:
+    settings = SETTINGS | {"text": "a lake", "model": str(spoken(folder, tmp_path / "m"))}
+    out, threads = tmp_path / "out.tif", torch.get_num_threads()
+    torch.set_num_threads(2)  # workers have one each
+    try:
+        synthesize(out, **settings)
+    finally:
+        torch.set_num_threads(threads)
+    here = out.read_bytes()
+    synthesize(out, **settings, scheduler=sized(cluster, 1), overwrite=True)
+    assert out.read_bytes() == here
+    assert not np.array_equal(read_raster(out), read_bytes(whole))
+
+
+def read_bytes(content: bytes) -> NDArray[np.uint8]:
+    with rasterio.MemoryFile(content) as file, file.open() as dataset:
+        pixels: NDArray[np.uint8] = dataset.read()
+    return pixels
 
 
 def test_a_worker_loads_a_model_once_for_many_jobs(

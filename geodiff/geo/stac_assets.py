@@ -1,0 +1,118 @@
+"""What an item of a STAC catalogue offers: the asset with its colours, and the ground it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pystac
+from affine import Affine
+from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
+from shapely import GEOSException, Polygon, box, make_valid
+from shapely.geometry import shape as shape_of
+from shapely.geometry.base import BaseGeometry
+
+RASTERS = ("tiff", "jp2")
+"""Words in media types that GDAL reads as imagery."""
+
+PREVIEWS = {"thumbnail", "overview", "metadata"}
+"""Roles of assets that are not the imagery itself."""
+
+COLOURS = ("red", "green", "blue")
+
+ALIKE = 0.5
+"""Share of the smaller of two outlines of one item that must be common to both."""
+
+
+def choose(assets: dict[str, pystac.Asset]) -> Sequence[str]:
+    """The asset with three colours; else the one with the role data; else red, green and blue."""
+    images = {
+        name: asset
+        for name, asset in assets.items()
+        if any(word in (asset.media_type or "") for word in RASTERS)
+        and not PREVIEWS & set(asset.roles or [])
+    }
+    coloured = [name for name, asset in images.items() if colours(asset)]
+    data = [name for name, asset in images.items() if "data" in (asset.roles or [])]
+    if coloured:
+        return [next((name for name in coloured if name in data), coloured[0])]
+    if all(colour in images for colour in COLOURS):
+        return COLOURS
+    plain_names = [name for name in ("visual", "image", "rgb") if name in images]
+    return (plain_names or data or list(images))[:1]
+
+
+def colours(asset: pystac.Asset) -> tuple[int, int, int] | None:
+    """Band numbers, from 1, of red, green and blue, from ``bands`` or ``eo:bands``; else None."""
+    described: list[dict[str, Any]] = (
+        asset.extra_fields.get("bands") or asset.extra_fields.get("eo:bands") or []
+    )
+    names = [
+        str(b.get("eo:common_name") or b.get("common_name") or b.get("name")).lower()
+        for b in described
+    ]
+    if not all(colour in names for colour in COLOURS):
+        return None
+    red, green, blue = (names.index(colour) + 1 for colour in COLOURS)
+    return red, green, blue
+
+
+def outline(item: pystac.Item, asset: pystac.Asset) -> tuple[BaseGeometry | None, bool]:
+    """The ground that an item shows, in WGS84 degrees, and whether its projection was believed.
+
+    That of its raster, from the projection extension's transform and shape, unless these lie
+    elsewhere than the item's geometry; then the geometry, else the bbox. None where it has neither.
+    """
+    told = _geometry(item)
+    exact = _from_projection({**item.properties, **asset.extra_fields})
+    if exact is None:
+        return told, True
+    if told is None:
+        return exact, True
+    common = exact.intersection(told).area
+    if common < ALIKE * min(exact.area, told.area):
+        return told, False
+    return exact, True
+
+
+def _geometry(item: pystac.Item) -> BaseGeometry | None:
+    try:
+        if item.geometry is not None:
+            found = make_valid(shape_of(item.geometry))
+            if found.area > 0:
+                return found
+        if item.bbox is not None:
+            corners = item.bbox if len(item.bbox) == 4 else [*item.bbox[:2], *item.bbox[3:5]]
+            return box(*corners)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, GEOSException):
+        return None
+    return None
+
+
+def _from_projection(fields: dict[str, Any]) -> BaseGeometry | None:
+    """What the projection extension says; None where a field is missing or makes no sense."""
+    code = fields.get("proj:code") or fields.get("proj:epsg") or fields.get("proj:wkt2")
+    try:
+        return ground(code, fields["proj:shape"], Affine(*fields["proj:transform"][:6]))
+    except (KeyError, TypeError, ValueError, ProjError, GEOSException):
+        return None
+
+
+def ground(crs: Any, shape: Sequence[int], affine: Affine) -> BaseGeometry | None:
+    """Outline of a raster of ``shape`` (height, width) in WGS84 degrees, with bent edges.
+
+    None where that is no area. Raises ValueError, TypeError or ProjError for a CRS that is none.
+    """
+    height, width = shape
+    to_degrees = Transformer.from_crs(CRS.from_user_input(crs), "EPSG:4326", always_xy=True)
+    steps = np.linspace(0, 1, 9)[:-1]
+    ones, zeros = np.ones_like(steps), np.zeros_like(steps)
+    cols = np.concatenate([steps, ones, 1 - steps, zeros]) * width
+    rows = np.concatenate([zeros, steps, ones, 1 - steps]) * height
+    x = affine.a * cols + affine.b * rows + affine.c
+    y = affine.d * cols + affine.e * rows + affine.f
+    ring = np.column_stack(to_degrees.transform(x, y))
+    found = Polygon(ring) if np.isfinite(ring).all() else Polygon()
+    return found if found.is_valid and found.area > 0 else None

@@ -109,10 +109,10 @@ def painted(model: Model, sampling: Sampling, cells: Floats, gsd: float) -> Imag
     )
     rows = np.repeat(places[None], len(cells), 0)
     fields = crop_fields(cells, rows, rows)
-    seeds = list(range(len(cells)))
+    asked, seeds = np.ascontiguousarray(cells[:, 1:-1, 1:-1], np.float32), list(range(len(cells)))
+    pairs = [slice(k, k + 2) for k in range(0, len(cells), 2)]
     made = [
-        paint_fields(model, fields[k : k + 2], sampling, gsd, seeds[k : k + 2], "prompts")
-        for k in range(0, len(cells), 2)
+        paint_fields(model, fields[k], sampling, gsd, seeds[k], "prompts", asked[k]) for k in pairs
     ]
     return np.moveaxis(np.concatenate(made), 1, -1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas as gpd
@@ -16,11 +17,14 @@ from geodiff.errors import DataError, GeodiffError, OutputError, UsageError
 from geodiff.geo.source import quiet
 from geodiff.jobs.augment import Augmented, AugmentRequest, augment
 from geodiff.jobs.datasets.dataset import PatchSet
+from geodiff.jobs.mosaic.sampling import Sampling
 from geodiff.jobs.variations.labelled import find_images
-from geodiff.jobs.variations.recipes import recipes
+from geodiff.jobs.variations.paint import asked_of, canvas_of, paint
+from geodiff.jobs.variations.recipes import Recipe, recipes
 from geodiff.models.bundle import Model
 from geodiff.steps import Step, drain
 from tests.jobs.rasters import make_dataset, read_raster, texture, write_raster
+from tests.tiny import probed_model
 
 CLASSES = {"a0": "field", "a1": "field", "b0": "town", "b1": "town"}
 
@@ -232,3 +236,27 @@ def test_bad_input_is_one_line_and_leaves_no_folder(
     refused(DataError, "smaller than a window", out, small, folder, mix=0, skip_small=True)
     write_raster(small / "t.tif", texture(64, 64, 1))
     assert run(out, small, folder, mix=0, per_image=1, skip_small=True).images == 1
+
+
+def test_variations_of_whole_cells_are_steered_towards_their_own_embeddings(
+    folder: Path, tmp_path: Path
+) -> None:
+    model = Model.load(probed_model(folder, tmp_path / "probed"), device="cpu")
+    for name, height, width in (("whole", 64, 80), ("cut", 64, 72)):
+        write_raster(tmp_path / f"{name}.tif", texture(height, width))
+        (image,) = find_images((str(tmp_path / f"{name}.tif"),), None, None)
+        grid, own = image.grid, image.embeddings(model)
+        asked = asked_of([own, own], grid, canvas_of(grid, 8, 1), model)
+        if name == "cut":
+            assert asked is None
+        else:
+            assert asked is not None
+            assert np.array_equal(asked, np.stack([own.values, own.values]))
+    plain = replace(model, probe=None)
+    (image,) = find_images((str(tmp_path / "whole.tif"),), None, None)
+    recipe = Recipe("a.tif", "", "variation", 0, None, 0.0, 7)
+    painted = [
+        next(paint(one, Sampling.of("fast", one, 3, None, 2), [image], [recipe]))
+        for one in (model, plain)
+    ]
+    assert not np.array_equal(*painted)

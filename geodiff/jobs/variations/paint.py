@@ -14,6 +14,7 @@ from geodiff.geo.slerp import slerp
 from geodiff.jobs.measures.quilts import Scene, mosaic
 from geodiff.jobs.measures.trials import paint_fields
 from geodiff.jobs.mosaic.sampling import Sampling
+from geodiff.jobs.mosaic.steering import Asked
 from geodiff.jobs.variations.labelled import Labelled
 from geodiff.jobs.variations.recipes import Recipe
 from geodiff.models.bundle import Model
@@ -50,8 +51,21 @@ def paint(
         padded = group + [group[-1]] * (TOGETHER - len(group))
         fields = np.stack([grids[k].field_on(grid, canvas, factor) for k in padded])
         seeds = [plan[k].seed for k in padded]
-        painted = paint_fields(model, fields, sampling, gsd, seeds, "augment")
+        cells = asked_of([grids[k] for k in padded], grid, canvas, model)
+        painted = paint_fields(model, fields, sampling, gsd, seeds, "augment", cells)
         yield from painted[: len(group), :, down, across]
+
+
+def asked_of(
+    grids: Sequence[EmbeddingGrid], grid: PixelGrid, canvas: Window, model: Model
+) -> NDArray[np.float32] | None:
+    """Embeddings (n, row, col, feature) to steer towards; None unless the canvas is whole cells."""
+    if model.probe is None:
+        return None
+    side, factor = model.probe.side, model.codec.factor
+    found = [Asked.of(embeddings, grid, canvas, side, factor) for embeddings in grids]
+    vectors = [one.vectors.numpy() for one in found if one and one.cells.zoom_in(side) == canvas]
+    return np.stack(vectors) if len(vectors) == len(grids) else None
 
 
 def mixed(

@@ -169,6 +169,7 @@ def test_values_that_make_no_sense_for_one_kind(
 KINDS = {
     "codec": CodecConfig, "encoder": EncoderConfig, "denoiser": DenoiserConfig,
     "prior": PriorConfig, "probe": ProbeConfig, "decoder": CodecConfig,
+    "finish": CodecConfig,
 }  # fmt: skip
 CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*/*.toml"))
 
@@ -182,10 +183,13 @@ def test_the_decoder_learns_for_the_latents_of_the_codec() -> None:
     small = Path(__file__).parents[3] / "configs" / "naip-small"
     codec = load_config(CodecConfig, small / "codec.toml")
     decoder = load_config(CodecConfig, small / "decoder.toml")
+    finish = load_config(CodecConfig, small / "finish.toml")
+    assert finish.start_from == f"{decoder.run}/codec"
     assert decoder.freeze_encoder
+    assert finish.freeze_encoder
     assert decoder.start_from == f"{codec.run}/codec"
     for key in ("channels", "widths", "encoder_layers", "decoder_layers"):
-        assert getattr(decoder, key) == getattr(codec, key)
+        assert getattr(decoder, key) == getattr(codec, key) == getattr(finish, key)
 
 
 def test_the_probe_reads_what_the_denoiser_encoded() -> None:

@@ -33,7 +33,7 @@ GUIDED_SIGMAS = (0.2, 5.0)
 """Noise levels between which guidance is on (Kynkäänniemi et al. 2024): the middle ones."""
 
 NARROW_SIGMAS = (0.3, 3.0)
-"""Those of the mode balanced: 31 % fewer evaluations with 12 steps, see docs/performance.md."""
+"""Those of the mode balanced: 31 % fewer evaluations with 12 steps, see docs/decisions.md."""
 
 STEERED_SIGMAS = (0.3, 10.0)
 """Noise levels at which predictions are steered: chosen in docs/decisions.md."""

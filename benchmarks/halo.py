@@ -1,6 +1,7 @@
 """How far a chart must look around itself: disagreement inside its core against the halo.
 
 Run: python benchmarks/halo.py [--mode balanced] [--core 64] [--halos 0 8 16 24 32 48 64] [--far 96]
+     python benchmarks/halo.py --figures halo/halo.json --plot halo.png    draws a former run again
 
 Two neighbouring charts are denoised with halos of growing width, windows restricted to each chart's
 canvas, same noise and same field, and compared with one canvas that holds both and ``--far``
@@ -18,7 +19,7 @@ In bf16 the disagreement does not fall below the network's own rounding noise; -
 shows what the halo alone leaves.
 
 The field is the prior's, or with --dataset a quilt of val chips (see scenes.py). Writes halo.md,
-halo.json and halo.png into --out.
+halo.json and the plot halo.png into --out; --plot puts the plot elsewhere.
 """
 
 from __future__ import annotations
@@ -167,32 +168,59 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("halo"))
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="default: halo.png in --out")
+    parser.add_argument("--figures", type=Path, metavar="JSON", help="draw these, measure nothing")
     given = parser.parse_args()
     if max(given.halos) > given.far:
         parser.error(f"--far {given.far} must be at least the largest halo, {max(given.halos)}")
     return given
 
 
-def main() -> None:
-    """Print the curve, row by row, then write table and plot."""
-    given = arguments()
+def plot(path: Path, facts: dict[str, Any]) -> None:
+    """Draw the curve of the facts in halo.json."""
+    rows, factor = facts["rows"], facts["factor"]
+    names = {"max": "largest", "ring": f"rms, outer {RING} latents", "rms": "rms, whole core"}
+    lines = {told: [row[name] for row in rows] for name, told in names.items()}
+    title = f"latents' disagreement inside a chart, over their rms ({facts['mode']})"
+    x_name = f"halo in latents of {factor} px; a window is {facts['window']}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    curves(path, [float(row["halo"]) for row in rows], lines, title, x_name)
+
+
+def measured(given: argparse.Namespace) -> dict[str, Any]:
+    """Print the curve, row by row, then write and print its table and facts."""
     model = Model.load(given.model, precision=given.precision)
     charts = Charts(model, parse(given.mode, model, given.batch), given)
     rows = measure(charts, sorted(given.halos), given.far)
+    factor = model.codec.factor
     about = (
         f"Model {model.name} {model.hash}, mode {given.mode}, core {given.core} latents, compared "
         f"with a halo of {given.far}; windows of {model.window}; seed {given.seed}; "
         f"{'bf16' if model.denoiser.bf16 else 'fp32'}."
     )
-    text = table([shown(row, model.codec.factor) for row in rows]) + "\n\n" + about
+    text = table([shown(row, factor) for row in rows]) + "\n\n" + about
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "halo.md").write_text(text + "\n", encoding="utf-8")
-    facts = {"about": about, "rows": rows}
+    facts = {
+        "about": about,
+        "mode": given.mode,
+        "window": model.window,
+        "factor": factor,
+        "rows": rows,
+    }
     (given.out / "halo.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    lines = {name: [row[name] for row in rows] for name in ("max", "ring", "rms")}
-    x = [float(row["halo"]) for row in rows]
-    curves(given.out / "halo.png", x, lines, f"disagreement, {given.mode}", "halo in latents")
     print(text)
+    return facts
+
+
+def main() -> None:
+    """Measure the curve, or read a former one, and draw it."""
+    given = arguments()
+    if given.figures:
+        facts = json.loads(given.figures.read_text(encoding="utf-8"))
+    else:
+        facts = measured(given)
+    plot(given.plot or given.out / "halo.png", facts)
 
 
 if __name__ == "__main__":

@@ -113,6 +113,29 @@ def test_a_halo_beyond_all_that_a_core_depends_on_leaves_no_disagreement(load, m
     assert wide["cut"] == pytest.approx(1, abs=0.01)
 
 
+def test_a_curve_of_halos_is_drawn_again_from_its_figures(
+    load, folder, tmp_path, monkeypatch, capsys
+):
+    halo, out = load("halo"), tmp_path / "out"
+    small = ["--core", "8", "--far", "16", "--halos", "0", "8", "--mode", "fast:steps=2"]
+    run = ["halo.py", "--model", str(folder), "--precision", "fp32", "--out", str(out), *small]
+    monkeypatch.setattr(sys, "argv", run)
+    halo.main()
+    told = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("| 0 (0) |") for line in told) == 1
+    figures, again = out / "halo.json", tmp_path / "docs" / "again.png"
+    read = ["halo.py", "--figures", str(figures), "--plot", str(again)]
+    monkeypatch.setattr(sys, "argv", read)
+    halo.main()
+    assert capsys.readouterr().out == ""  # nothing is measured
+    assert again.read_bytes() == (out / "halo.png").read_bytes()
+    facts = json.loads(figures.read_text())
+    facts["rows"][0]["rms"] /= 2
+    figures.write_text(json.dumps(facts))
+    halo.main()
+    assert again.read_bytes() != (out / "halo.png").read_bytes()
+
+
 def test_ablations_hold_every_setting_against_the_first(
     load, folder, dataset, tmp_path, monkeypatch, capsys
 ):

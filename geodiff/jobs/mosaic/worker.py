@@ -59,9 +59,15 @@ class Task:
 
     @property
     def threads(self) -> int | None:
-        """Torch threads a worker: this machine's cores shared out; None on a foreign cluster."""
+        """Torch threads a worker: the cores of this job shared out; None on a foreign cluster."""
         count = self.request.workers
-        return max(1, (os.cpu_count() or 1) // count) if count else None
+        return max(1, cores() // count) if count else None
+
+
+def cores() -> int:
+    """Cores that this process may use: batch systems and containers may give it a part of all."""
+    usable = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
+    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

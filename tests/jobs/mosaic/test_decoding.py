@@ -198,6 +198,24 @@ def test_blending_does_not_depend_on_the_batch(lively: Model, batch: int) -> Non
 
 
 @pytest.mark.usefixtures("small")
+def test_windows_are_rendered_in_whole_batches(
+    lively: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the last ones: in bf16 the size of a batch may decide the last bits."""
+    sizes: list[int] = []
+    real = Codec.render
+
+    def watched(self: Codec, x: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(x))
+        return real(self, x)
+
+    monkeypatch.setattr(Codec, "render", watched)
+    canvas = Window(0, 0, 8, 18)  # 6 windows of 8 latents, 2 apart
+    joined(lively, sampling(lively, "paper"), latents(canvas), canvas, canvas)
+    assert sizes == [4, 4]
+
+
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("mode", ["balanced", "paper"])
 def test_latents_and_sums_in_files_give_the_same_pixels(
     lively: Model, mode: str, monkeypatch: pytest.MonkeyPatch

@@ -395,6 +395,24 @@ def test_a_process_keeps_the_models_it_used_last(folder: Path) -> None:
         opened("fp32", "0123456789abcdef")
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no part of the cores here")
+def test_workers_share_the_cores_that_the_process_may_use(folder: Path) -> None:
+    def threads(workers: int) -> int | None:
+        request = SynthesizeRequest("x.tif", str(folder), **SETTINGS | {"workers": workers})
+        grid = PixelGrid(GeoBox((8, 8), Affine.identity(), None), 0, 0)
+        return worker.Task(request, grid, "").threads
+
+    before = os.sched_getaffinity(0)
+    assert threads(1) == len(before)
+    assert threads(len(before) + 1) == 1
+    assert threads(0) is None  # a foreign cluster has its own
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert threads(1) == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def test_a_scheduler_that_is_not_there_is_one_line(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

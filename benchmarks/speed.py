@@ -3,9 +3,9 @@
 Run: python benchmarks/speed.py [--sides 1024 2048] [--mode balanced] [--runs 1]
 
 Each side is one `geodiff.synthesize` in a process of its own, timed from the start of the
-interpreter. The seconds inside the denoiser and the codec's decoder are added up; what is neither
-is the engine's own: loading the model, noise, field, blending, solver, reading and writing. With
-several runs the fastest counts. Prints Markdown tables for docs/performance.md: figures are of this
+interpreter. The seconds inside the denoiser, the codec's decoder and the probe that steers are
+added up; what is in none of them is the engine's own: loading the model, noise, field, blending,
+solver, reading and writing. With several runs the fastest counts. Prints Markdown tables for docs/performance.md: figures are of this
 machine and this moment, so read shares and ratios.
 """
 
@@ -31,6 +31,7 @@ from geodiff.jobs.plan import seconds_per_window
 from geodiff.models.bundle import Model
 from geodiff.models.codec import Codec
 from geodiff.models.denoiser import FieldUNet
+from geodiff.models.probe import Probe
 
 CORNER = (429_888.0, 3_772_395.0)
 """Left and bottom of all mosaics in EPSG:32611, on the lattice of 0.6 m."""
@@ -45,18 +46,20 @@ class Timed:
     job: float  # the call: model loaded, mosaic finished
     denoiser: float
     decoder: float
+    probe: float
     peak_mb: float
     wall: float = 0.0  # of the process
 
     @property
     def engine(self) -> float:
-        """Seconds that are neither network's."""
-        return self.job - self.denoiser - self.decoder
+        """Seconds that are no network's."""
+        return self.job - self.denoiser - self.decoder - self.probe
 
     def row(self) -> dict[str, str]:
         """A line of the table."""
         shares = {
-            "denoiser": self.denoiser, "decoder": self.decoder, "everything else": self.engine
+            "denoiser": self.denoiser, "decoder": self.decoder, "probe": self.probe,
+            "everything else": self.engine,
         }  # fmt: skip
         return {
             "side": f"{self.side} px",
@@ -89,7 +92,8 @@ def child(side: int, mode: str, folder: str) -> None:
     """Paint one mosaic and print what it took as JSON."""
     import geodiff
 
-    denoiser, decoder = Stopwatch(FieldUNet, "forward"), Stopwatch(Codec, "decode")
+    denoiser, decoder = Stopwatch(FieldUNet, "forward"), Stopwatch(Codec, "decode_tile")
+    probe = Stopwatch(Probe, "nudge")
     left, bottom = CORNER
     box = (left, bottom, left + 0.6 * side, bottom + 0.6 * side)
     began = time.perf_counter()
@@ -100,7 +104,8 @@ def child(side: int, mode: str, folder: str) -> None:
     job = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     count = result.plan.evaluations
-    print(json.dumps(asdict(Timed(side, count, job, denoiser.seconds, decoder.seconds, peak))))
+    shares = denoiser.seconds, decoder.seconds, probe.seconds
+    print(json.dumps(asdict(Timed(side, count, job, *shares, peak))))
 
 
 def timed(side: int, mode: str, runs: int) -> Timed:

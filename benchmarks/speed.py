@@ -5,8 +5,8 @@ Run: python benchmarks/speed.py [--sides 1024 2048] [--mode balanced] [--runs 1]
 Each side is one `geodiff.synthesize` in a process of its own, timed from the start of the
 interpreter. The seconds inside the denoiser, the codec's decoder and the probe that steers are
 added up; what is in none of them is the engine's own: loading the model, noise, field, blending,
-solver, reading and writing. With several runs the fastest counts. Prints Markdown tables for docs/performance.md: figures are of this
-machine and this moment, so read shares and ratios.
+solver, reading and writing. With several runs the fastest counts. Prints Markdown tables for
+docs/performance.md: figures are of this machine and this moment, so read shares and ratios.
 """
 
 from __future__ import annotations

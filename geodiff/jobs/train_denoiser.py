@@ -19,7 +19,7 @@ from geodiff.jobs.train_codec import load_codec
 from geodiff.jobs.training.ahead import Ahead
 from geodiff.jobs.training.batches import Batch, crop_size, draw
 from geodiff.jobs.training.config import DenoiserConfig
-from geodiff.jobs.training.latents import LatentSet, encode_set, open_set
+from geodiff.jobs.training.latents import LatentSet, encode_sets
 from geodiff.jobs.training.ranks import Ranks
 from geodiff.jobs.training.ranks import start as start_ranks
 from geodiff.jobs.training.run import After, Loss, Run
@@ -45,13 +45,8 @@ def train_denoiser(config: DenoiserConfig) -> Iterator[Step]:
         patch_sets = open_sets(config.datasets, config.window * codec.factor)
         check_windows(config, patch_sets, codec.factor)
         check_ranks(config, ranks)
-        cache, key = Path(config.run) / "cache", f"{encoder.fingerprint}-{codec.fingerprint}"
-        turns = config.orientations * (len(patch_sets) if len(config.orientations) == 1 else 1)
-        if ranks.lead:
-            for patches, count in zip(patch_sets, turns, strict=True):
-                yield from encode_set(patches, codec, encoder, count, cache, key)
-        ranks.wait()
-        sets = [open_set(p, count, cache, key) for p, count in zip(patch_sets, turns, strict=True)]
+        cache = Path(config.run) / "cache"
+        sets = yield from encode_sets(patch_sets, codec, encoder, config.orientations, cache, ranks)
         net = cast(start(config, codec.channels, encoder.dim), device=ranks.device)
         run = Run(net, config, ranks)
         painter = Painter(codec, encoder, patch_sets)

@@ -14,7 +14,7 @@ from geodiff.jobs.datasets.dataset import open_sets
 from geodiff.jobs.train_codec import load_codec
 from geodiff.jobs.training.ahead import Ahead
 from geodiff.jobs.training.config import ProbeConfig
-from geodiff.jobs.training.latents import LatentSet, encode_set, open_set
+from geodiff.jobs.training.latents import LatentSet, encode_sets
 from geodiff.jobs.training.ranks import Ranks
 from geodiff.jobs.training.ranks import start as start_ranks
 from geodiff.jobs.training.run import After, Loss, Run
@@ -36,19 +36,13 @@ def train_probe(config: ProbeConfig) -> Iterator[Step]:
     with start_ranks(config.device) as ranks:
         ranks.check(config.batch)
         torch.manual_seed(config.seed)
-        codec, encoder = load_codec(config.codec), Encoder.load(Path(config.encoder))
+        codec = load_codec(config.codec).to(ranks.device)
+        encoder = Encoder.load(Path(config.encoder))
+        cast(encoder.net, device=ranks.device)
         side = encoder.cell // codec.factor
         patch_sets = open_sets(config.datasets, encoder.cell)
         cache = Path(config.cache or Path(config.run) / "cache")
-        key = f"{encoder.fingerprint}-{codec.fingerprint}"
-        turns = config.orientations * (len(patch_sets) if len(config.orientations) == 1 else 1)
-        if ranks.lead:
-            moved = codec.to(ranks.device)
-            cast(encoder.net, device=ranks.device)
-            for patches, count in zip(patch_sets, turns, strict=True):
-                yield from encode_set(patches, moved, encoder, count, cache, key)
-        ranks.wait()
-        sets = [open_set(p, count, cache, key) for p, count in zip(patch_sets, turns, strict=True)]
+        sets = yield from encode_sets(patch_sets, codec, encoder, config.orientations, cache, ranks)
         net = LatentNetwork(codec.channels, encoder.dim, side, config.widths, config.layers)
         net = cast(net, device=ranks.device, channels_last=True)
         run = Run(net, config, ranks)

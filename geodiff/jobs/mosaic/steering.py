@@ -58,7 +58,7 @@ class Steering:
             part = Window(row, cells.col, min(rows, cells.bottom - row), cells.width)
             place = part.zoom_in(side).within(self.canvas)
             block = clean[0][:, *place]
-            asked = self.asked.vectors[slice(*span(part, cells))].flatten(0, 1)
+            asked = self.asked.vectors[part.within(cells)[0]].flatten(0, 1)
             moved = self.probe.nudge(taken(block, side), asked, self.strength)
             block.copy_(put_back(moved, part.height, part.width))
         return clean
@@ -79,11 +79,6 @@ class WindowSteering:
         moved = self.probe.nudge(torch.cat(sides), self.asked.flatten(0, 2), self.strength)
         windows = moved.unflatten(0, (len(clean), rows * cols))  # type: ignore[no-untyped-call]
         return torch.stack([put_back(window, rows, cols) for window in windows])
-
-
-def span(part: Window, cells: Window) -> tuple[int, int]:
-    """First row and row behind the last of ``part`` in ``cells``."""
-    return part.row - cells.row, part.bottom - cells.row
 
 
 def taken(block: Tensor, side: int) -> Tensor:

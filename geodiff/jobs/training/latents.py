@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from geodiff.errors import DataError
 from geodiff.geo.slerp import slerp
 from geodiff.geo.writing import write_failure
 from geodiff.jobs.datasets.dataset import PatchSet, orient, reserve
+from geodiff.jobs.training.ranks import Ranks
 from geodiff.models.codec import Codec
 from geodiff.models.encoder import Encoder
 from geodiff.steps import Step
@@ -93,6 +94,27 @@ def encode_set(
     for values, name, path in zip((latents, cells), names, files(target), strict=True):
         values.flush()
         name.replace(path)  # the cells last: where they are, both are
+
+
+def encode_sets(
+    sets: Sequence[PatchSet],
+    codec: Codec,
+    encoder: Encoder,
+    orientations: tuple[int, ...],
+    cache: Path,
+    ranks: Ranks,
+) -> Generator[Step, None, list[LatentSet]]:
+    """Encode patch sets into ``cache`` by the first rank and open them; yields its progress.
+
+    ``orientations`` is one number, or one a set. Raises as :func:`encode_set`.
+    """
+    key = f"{encoder.fingerprint}-{codec.fingerprint}"
+    turns = orientations * (len(sets) if len(orientations) == 1 else 1)
+    if ranks.lead:
+        for patches, count in zip(sets, turns, strict=True):
+            yield from encode_set(patches, codec, encoder, count, cache, key)
+    ranks.wait()
+    return [open_set(p, count, cache, key) for p, count in zip(sets, turns, strict=True)]
 
 
 def room(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float16]]:

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geodiff.diffusion import Denoise, Guided, Precondition, Steered, dpmpp_2m
+from geodiff.diffusion import Denoise, Guided, Precondition, dpmpp_2m
 from geodiff.diffusion.noise import plane
 from geodiff.errors import DataError
 from geodiff.jobs.datasets.dataset import PatchSet
 from geodiff.jobs.measures.quilts import Scene, alone, mosaic, quilts, tiles, true_scene
 from geodiff.jobs.mosaic.sampling import Sampling
-from geodiff.jobs.mosaic.steering import WindowSteering
+from geodiff.jobs.mosaic.steering import steer_windows
 from geodiff.jobs.training.latents import crop_fields, embed_cells
 from geodiff.models.bundle import Model
 from geodiff.steps import Step
@@ -206,10 +206,7 @@ def paint_fields(
     window = Window(0, 0, *fields.shape[1:3])
     noise = [plane(seed, window, model.codec.channels, purpose) for seed in seeds]
     state = torch.from_numpy(np.stack(noise)) * float(sampling.sigmas[0])
-    clean: Denoise = guided
-    if cells is not None and model.probe is not None and sampling.steer:
-        steering = WindowSteering(model.probe, torch.from_numpy(cells), sampling.steer)
-        clean = Steered(guided, steering, sampling.steered)
+    clean = guided if cells is None else steer_windows(guided, model, sampling, cells)
     for latents in dpmpp_2m(clean, state, sampling.sigmas):
         state = latents
     painted: Image = model.codec.decode(state.to(model.device)).cpu().numpy()

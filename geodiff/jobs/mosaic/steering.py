@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from geodiff.diffusion import Denoise, Steered
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid
+from geodiff.jobs.mosaic.modes import Sampling
+from geodiff.models.bundle import Model
 from geodiff.models.probe import Probe
 from geodiff.window import Window
 
@@ -79,6 +84,19 @@ class WindowSteering:
         moved = self.probe.nudge(torch.cat(sides), self.asked.flatten(0, 2), self.strength)
         windows = moved.unflatten(0, (len(clean), rows * cols))  # type: ignore[no-untyped-call]
         return torch.stack([put_back(window, rows, cols) for window in windows])
+
+
+def steer_windows(
+    inner: Denoise, model: Model, sampling: Sampling, cells: NDArray[np.float32]
+) -> Denoise:
+    """``inner``, of windows of whole cells, steered towards ``cells`` (n, row, col, feature).
+
+    As it is where the model has no probe or the sampling does not steer.
+    """
+    if model.probe is None or not sampling.steer:
+        return inner
+    steering = WindowSteering(model.probe, torch.from_numpy(cells), sampling.steer)
+    return Steered(inner, steering, sampling.steered)
 
 
 def taken(block: Tensor, side: int) -> Tensor:

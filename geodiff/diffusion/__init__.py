@@ -6,7 +6,7 @@ the samplers are plain functions of it.
 """
 
 from geodiff.diffusion.blend import count_windows, cover, gaussian, offsets, tent, uniform
-from geodiff.diffusion.denoise import Denoise, Guided, Precondition, Velocity, Windowed
+from geodiff.diffusion.denoise import Denoise, Guided, Precondition, Switched, Velocity, Windowed
 from geodiff.diffusion.loss import flow_matching_loss
 from geodiff.diffusion.noise import NOISE_VERSION, plane
 from geodiff.diffusion.samplers import ancestral, dpmpp_2m, euler, heun
@@ -19,6 +19,7 @@ __all__ = [
     "Guided",
     "Precondition",
     "Steered",
+    "Switched",
     "Velocity",
     "Windowed",
     "ancestral",

@@ -73,6 +73,29 @@ class Guided:
         return uncond + self.scale * (cond - uncond)
 
 
+@dataclass(frozen=True)
+class Switched:
+    """One Denoise where ``lo < sigma <= hi``, another elsewhere.
+
+    Guidance in an interval by a network that was taught it, which needs one call where ``Guided``
+    needs two. Raises ValueError if the interval is empty.
+    """
+
+    inside: Denoise
+    outside: Denoise
+    interval: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        low, high = self.interval
+        if not 0 <= low < high:
+            raise ValueError(f"a switch needs an interval 0 <= lo < hi, got {low} to {high}")
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """The clean x, same shape as x."""
+        low, high = self.interval
+        return (self.inside if low < sigma <= high else self.outside)(x, sigma)
+
+
 @dataclass(frozen=True, eq=False)
 class Windowed:
     """A Denoise of a whole canvas made of overlapping window predictions, fused at every call.

@@ -28,6 +28,10 @@ class FieldUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     features before every block at that block's resolution (where things are), and averaged over
     the window into the adaptive group norms (what the place is like). The pixel size enters the
     norms as log2(gsd / 0.6). A learned null vector stands for "no embedding".
+
+    With ``guidance``, the lowest and highest scale of classifier-free guidance that it was taught,
+    the scale enters the norms as its log2: one evaluation gives what two give otherwise (guidance
+    distillation, Meng et al. 2023, arXiv:2210.03142). Empty: it knows none.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -39,6 +43,7 @@ class FieldUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         layers: int = 2,
         field_channels: int = 16,
         dropout: float = 0.0,
+        guidance: Sequence[float] = (),
     ) -> None:
         super().__init__()
         deep = len(widths) - 1
@@ -68,7 +73,11 @@ class FieldUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         # Features on their way into the blocks: down, then up (which begins at the deepest level).
         into = [widths[0], *widths[:-1], widths[-1], *reversed(widths[1:])]
         self.inject = nn.ModuleList(nn.Conv2d(2 * dim, count, 1) for count in into)
-        for last in (self.pooled[-1], self.scale[-1], *self.inject):
+        zeroed = [self.pooled[-1], self.scale[-1], *self.inject]
+        if guidance:
+            self.guided = nn.Sequential(nn.Linear(1, 64), nn.SiLU(), nn.Linear(64, width))
+            zeroed.append(self.guided[-1])
+        for last in zeroed:
             for parameter in last.parameters():
                 nn.init.zeros_(parameter)
 
@@ -79,18 +88,22 @@ class FieldUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         field: torch.Tensor,
         gsd: torch.Tensor,
         known: torch.Tensor,
+        guidance: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Velocity noise - clean, (batch, channel, row, col).
 
         ``noisy`` (batch, channel, row, col), ``time`` (batch,) in 0..1, ``field`` (batch, dim, row,
         col) of unit vectors, ``gsd`` (batch,) in metres per pixel, ``known`` (batch,) bool: where
-        False the field is replaced by the learned null.
+        False the field is replaced by the learned null. ``guidance`` (batch,) are scales; None: 1.
         """
         mask = known[:, None, None, None].to(field.dtype)
         # Times sqrt(dim), so that entries of a unit vector have about unit variance.
         field = mask * field * field.shape[1] ** 0.5 + (1 - mask) * self.null[:, None, None]
         size = torch.log2(gsd.float() / REFERENCE_GSD)[:, None]
         vector = self.pooled(field.mean((2, 3))) + self.scale(size)
+        if self.config["guidance"]:
+            scales = torch.ones_like(gsd) if guidance is None else guidance
+            vector = vector + self.guided(torch.log2(scales.float())[:, None])
         inputs = torch.cat([noisy, self.project(field).to(noisy.dtype)], dim=1)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         return self.walk(inputs, time, vector, self.lift(field))
@@ -129,14 +142,32 @@ class Denoiser:
     net: FieldUNet
     bf16: bool = True
 
+    @property
+    def taught(self) -> tuple[float, float] | None:
+        """Lowest and highest scale of guidance that the network knows; None: it knows none."""
+        scales = self.net.config["guidance"]
+        return (float(scales[0]), float(scales[1])) if scales else None
+
+    def knows(self, guidance: float) -> bool:
+        """Whether the network was taught this scale of guidance: one call gives what two would."""
+        return self.taught is not None and self.taught[0] <= guidance <= self.taught[1]
+
     def velocity(
-        self, noisy: torch.Tensor, time: torch.Tensor, field: torch.Tensor | None, gsd: float
+        self,
+        noisy: torch.Tensor,
+        time: torch.Tensor,
+        field: torch.Tensor | None,
+        gsd: float,
+        guidance: float = 1.0,
     ) -> torch.Tensor:
         """float32 velocity of a batch of windows (batch, channel, row, col).
 
         ``time`` is (batch,) in 0..1; ``field`` is (batch, dim, row, col), or None for the
-        unconditional prediction.
+        unconditional prediction. ``guidance`` other than 1 is for a network that knows it.
+        Raises ValueError otherwise.
         """
+        if guidance != 1 and not self.knows(guidance):
+            raise ValueError(f"this denoiser was not taught guidance {guidance:g}")
         first = next(self.net.parameters())
         n, _, rows, cols = noisy.shape
         known = torch.full((n,), field is not None, device=first.device)
@@ -149,6 +180,7 @@ class Denoiser:
                 field.to(first.device),
                 torch.full((n,), gsd, device=first.device),
                 known,
+                torch.full((n,), guidance, device=first.device),
             )
         velocity: torch.Tensor = out.float().to(noisy.device)
         return velocity

@@ -141,6 +141,23 @@ def test_denoiser_goes_on_from_a_part(trained: Trained, tmp_path: Path) -> None:
         list(train_denoiser(replace(config, run=str(tmp_path / "new"), start_from=str(part))))
 
 
+def test_denoiser_learns_guidance_from_a_teacher(trained: Trained, tmp_path: Path) -> None:
+    part = str(trained.folder / "denoiser" / "denoiser")
+    config = replace(
+        trained.denoiser, run=str(tmp_path / "run"), start_from=part, teacher=part,
+        guidance=(1.0, 4.0), steps=4, save_every=4,
+    )  # fmt: skip
+    told = [s.figures for s in train_denoiser(config) if s.stage == "validate"]
+    assert 0 < told[-1]["val_unlearned"] < 1.5
+    learned = Denoiser.load(tmp_path / "run" / "denoiser", bf16=False)
+    assert learned.taught == (1.0, 4.0)
+    again = replace(config, run=str(tmp_path / "again"), start_from=str(tmp_path / "run/denoiser"))
+    assert list(train_denoiser(again))  # goes on from a part that knows the same scales
+    other = replace(again, run=str(tmp_path / "other"), guidance=(1.0, 6.0))
+    with pytest.raises(ModelError, match="knows guidance 1 to 4, not 1 to 6"):
+        list(train_denoiser(other))
+
+
 def test_codec_decoder_alone_keeps_the_latents(trained: Trained, dataset: Path) -> None:
     folder = trained.folder / "codec"
     config = CodecConfig(

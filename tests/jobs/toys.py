@@ -21,10 +21,14 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 @dataclass(frozen=True)
 class Toy:
-    """Speaks like a Denoiser; predicts ``tanh`` of two convolutions, of x and of the field."""
+    """Speaks like a Denoiser; predicts ``tanh`` of two convolutions, of x and of the field.
+
+    ``taught`` are the scales of guidance that it knows exactly.
+    """
 
     features: int = 8
     channels: int = 4
+    taught: tuple[float, float] | None = None
     calls: list[int] = field(default_factory=list)  # images of every call
 
     def clean(self, x: Tensor, known: Tensor | None) -> Tensor:
@@ -36,16 +40,25 @@ class Toy:
             made = made + torch.einsum("cf,fhw->chw", mix, known.to(x))
         return torch.tanh(made)
 
-    def velocity(self, noisy: Tensor, time: Tensor, known: Tensor | None, gsd: float) -> Tensor:
+    def knows(self, guidance: float) -> bool:
+        return self.taught is not None and self.taught[0] <= guidance <= self.taught[1]
+
+    def velocity(
+        self, noisy: Tensor, time: Tensor, known: Tensor | None, gsd: float, guidance: float = 1.0
+    ) -> Tensor:
+        assert guidance == 1 or self.knows(guidance)
         self.calls.append(len(noisy))
         fields = [None] * len(noisy) if known is None else list(known)
-        made = [self.clean(x, f) for x, f in zip(noisy, fields, strict=True)]
-        return (noisy - torch.stack(made)) / time[:, None, None, None]
+        made = torch.stack([self.clean(x, f) for x, f in zip(noisy, fields, strict=True)])
+        if guidance != 1:
+            uncond = torch.stack([self.clean(x, None) for x in noisy])
+            made = uncond + guidance * (made - uncond)
+        return (noisy - made) / time[:, None, None, None]
 
 
-def toyed(model: Model) -> tuple[Model, Toy]:
+def toyed(model: Model, taught: tuple[float, float] | None = None) -> tuple[Model, Toy]:
     """The model with the toy as its denoiser."""
-    toy = Toy()
+    toy = Toy(taught=taught)
     return replace(model, denoiser=toy), toy  # type: ignore[arg-type]
 
 

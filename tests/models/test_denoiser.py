@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from geodiff.errors import ModelError
+from geodiff.jobs.training.guided import with_guidance
 from geodiff.models.denoiser import Denoiser, FieldUNet
 
 
@@ -49,6 +50,24 @@ def test_no_field_is_the_learned_null(net: FieldUNet) -> None:
     assert torch.equal(without, net(noisy, time, field, gsd, known))
     null = (net.null / 8**0.5)[None, :, None, None].expand_as(field)
     torch.testing.assert_close(without, denoiser.velocity(noisy, time, null, 0.6))
+
+
+def test_guidance_is_a_condition_of_a_network_that_knows_it(net: FieldUNet) -> None:
+    noisy, time, field = inputs(2)
+    grown = with_guidance(net, (1.0, 8.0)).eval()
+    taught, plain = Denoiser(grown, bf16=False), Denoiser(net, bf16=False)
+    base = plain.velocity(noisy, time, field, 0.6)
+    for scale in (1.0, 3.0):  # the new input says nothing yet
+        assert torch.equal(taught.velocity(noisy, time, field, 0.6, scale), base)
+    with torch.no_grad():
+        grown.guided[-1].weight.add_(0.1)
+    assert not torch.equal(taught.velocity(noisy, time, field, 0.6, 3.0), base)
+    assert (taught.taught, plain.taught) == ((1.0, 8.0), None)
+    assert [taught.knows(scale) for scale in (0.5, 1.0, 8.0, 8.1)] == [False, True, True, False]
+    with pytest.raises(ValueError, match=r"was not taught guidance 8\.1"):
+        taught.velocity(noisy, time, field, 0.6, 8.1)
+    with pytest.raises(ModelError, match="knows guidance 1 to 8, not 1 to 4"):
+        with_guidance(grown, (1.0, 4.0))
 
 
 @pytest.mark.parametrize("bf16", [False, True])

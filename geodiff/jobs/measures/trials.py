@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geodiff.diffusion import Denoise, Guided, Precondition, dpmpp_2m
+from geodiff.diffusion import dpmpp_2m
 from geodiff.diffusion.noise import plane
 from geodiff.errors import DataError
 from geodiff.jobs.datasets.dataset import PatchSet
 from geodiff.jobs.measures.quilts import Scene, alone, mosaic, quilts, tiles, true_scene
+from geodiff.jobs.mosaic.guiding import guided
 from geodiff.jobs.mosaic.sampling import Sampling
 from geodiff.jobs.mosaic.steering import steer_windows
 from geodiff.jobs.training.latents import crop_fields, embed_cells
@@ -198,15 +199,12 @@ def paint_fields(
     Returns uint8 (n, 3, row, col) in pixels. ``purpose`` names the noise.
     """
     field = torch.from_numpy(np.moveaxis(fields, -1, 1))
-
-    def bound(known: torch.Tensor | None) -> Denoise:
-        return Precondition(lambda x, t: model.denoiser.velocity(x, t, known, gsd))
-
-    guided = Guided(bound(field), bound(None), sampling.guidance, sampling.guided)
+    clean = guided(model, sampling, field, gsd)
     window = Window(0, 0, *fields.shape[1:3])
     noise = [plane(seed, window, model.codec.channels, purpose) for seed in seeds]
     state = torch.from_numpy(np.stack(noise)) * float(sampling.sigmas[0])
-    clean = guided if cells is None else steer_windows(guided, model, sampling, cells)
+    if cells is not None:
+        clean = steer_windows(clean, model, sampling, cells)
     for latents in dpmpp_2m(clean, state, sampling.sigmas):
         state = latents
     painted: Image = model.codec.decode(state.to(model.device)).cpu().numpy()

@@ -74,6 +74,7 @@ class Sampling:
     per_window: bool = False  # one embedding for each window instead of the dense field
     decode_stride: int | None = None  # None: decode exactly where the codec can; else blend windows
     decode_weights: str = "tent"  # of a decoded window where windows are blended
+    taught: bool = False  # the network knows this guidance: one evaluation where it is on, not two
     steer: float = 0.0  # length of a step towards the asked embeddings, see models.probe; 0 is none
     steered: tuple[float, float] = STEERED_SIGMAS  # noise levels with steering: above, up to
 
@@ -97,11 +98,13 @@ class Sampling:
         """
         # Odd batches of bf16 differ in the last bits when several threads work.
         base = settings(mode, model.window, model.guidance, batch + batch % 2)
+        scale = base.guidance if guidance is None else guidance
         return replace(
             base,
+            taught=base.solver != "published" and model.denoiser.knows(scale),
             steer=0.0 if base.per_window or model.probe is None else model.steer,
             steps=base.steps if steps is None else steps,
-            guidance=base.guidance if guidance is None else guidance,
+            guidance=scale,
         )
 
     @property
@@ -169,7 +172,10 @@ class Sampling:
         return round(sum(fuse.evaluations(sigma) for sigma in levels) / len(levels))
 
     def evaluations(self, canvas: Window) -> int:
-        """Network evaluations of one window in a whole pass; a guided one counts twice."""
+        """Network evaluations of one window in a whole pass.
+
+        A guided one counts twice unless the network was taught guidance.
+        """
         return sum(windows * times for windows, times in self._calls(canvas))
 
     def computed(self, canvas: Window) -> int:
@@ -182,7 +188,7 @@ class Sampling:
         fuse = self.windowed(unbound, canvas)
         guided = Guided(nothing, nothing, self.guidance, self.guided)
         for sigma in self.levels:
-            yield fuse.evaluations(sigma), 2 if guided.active(sigma) else 1
+            yield fuse.evaluations(sigma), 2 if guided.active(sigma) and not self.taught else 1
 
 
 def settings(mode: str, size: int, guidance: float, batch: int) -> Sampling:
@@ -199,8 +205,8 @@ def settings(mode: str, size: int, guidance: float, batch: int) -> Sampling:
             per_window=True, decode_stride=quarter, decode_weights="gaussian",
         ),
         "quality": Sampling(size, half, False, 20, guidance, half, batch),
-        "balanced": Sampling(size, wide, True, 12, guidance, half, batch, guided=NARROW_SIGMAS),
-        "fast": Sampling(size, size, True, 10, guidance, half, batch, middle_stride=wide),
+        "balanced": Sampling(size, wide, True, 12, guidance, quarter, batch, guided=NARROW_SIGMAS),
+        "fast": Sampling(size, size, True, 10, guidance, quarter, batch, middle_stride=wide),
     }  # fmt: skip
     if mode not in table:
         raise UsageError(f"mode {mode} is unknown; choose {', '.join(MODES)}")

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 from torch import Tensor
 
-from geodiff.diffusion import Denoise, Guided, Precondition, Steered
+from geodiff.diffusion import Denoise, Steered
 from geodiff.diffusion import canvas as memory
 from geodiff.diffusion.noise import plane
 from geodiff.errors import DataError
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid
+from geodiff.jobs.mosaic.guiding import guided
 from geodiff.jobs.mosaic.modes import GUIDED_SIGMAS, Sampling
 from geodiff.jobs.mosaic.steering import Asked, Steering
 from geodiff.jobs.request import MODES
@@ -148,12 +149,7 @@ def denoise(
     """
 
     def at(windows: Sequence[Window]) -> Denoise:
-        local = conditions.at(windows)
-
-        def velocity(known: Tensor | None) -> Denoise:
-            return Precondition(lambda x, t: model.denoiser.velocity(x, t, known, gsd))
-
-        return Guided(velocity(local), velocity(None), sampling.guidance, sampling.guided)
+        return guided(model, sampling, conditions.at(windows), gsd)
 
     def noise(purpose: str, step: int, scale: float) -> Tensor:
         made = memory.zeros((1, model.codec.channels, *canvas.shape))

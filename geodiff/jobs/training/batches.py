@@ -20,6 +20,7 @@ ALONE = Ranks()
 class Batch:
     """Tensors of one step: clean latents and noise (b, c, w, w), field (b, d, w, w), gsd (b,).
 
+    ``guidance`` (b,) is the scale that a teacher is asked with; 1 where latents themselves teach.
     ``weight`` is the factor on the mean loss of a rank's share of the batch. For a GPU the field is
     empty at first: ``cells`` holds what it is made of there, cells and positions of each dataset.
     """
@@ -30,6 +31,7 @@ class Batch:
     gsd: torch.Tensor
     time: torch.Tensor
     known: torch.Tensor
+    guidance: torch.Tensor
     weight: float = 1.0
     cells: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
 
@@ -46,6 +48,7 @@ class Batch:
             gsd=self.gsd.to(device),
             time=self.time.to(device),
             known=self.known.to(device),
+            guidance=self.guidance.to(device),
             weight=self.weight,
         )
 
@@ -95,16 +98,29 @@ def draw(
             parts.append((torch.from_numpy(cells), torch.from_numpy(where).float()))
     shape = (size, sets[0].latents.shape[2], w, w)
     random, share = torch.Generator().manual_seed(int(rng.integers(2**62))), ranks.share(size)
+    noise, time = torch.randn(shape, generator=random), sample_times(random, size)
+    known = torch.rand(size, generator=random) >= config.null
+    guidance = guidances(random, size, config) if split == "train" else torch.ones(size)
     return Batch(
         clean=torch.from_numpy(np.stack(clean)).float(),
-        noise=torch.randn(shape, generator=random)[share],
+        noise=noise[share],
         field=torch.from_numpy(np.concatenate(field)).permute(0, 3, 1, 2),
         gsd=torch.tensor(gsd)[share],
-        time=sample_times(random, size)[share],
-        known=(torch.rand(size, generator=random) >= config.null)[share],
+        time=time[share],
+        known=(known | (guidance != 1))[share],
+        guidance=guidance[share],
         weight=ranks.weight(size),
         cells=tuple(parts),
     )
+
+
+def guidances(random: torch.Generator, size: int, config: DenoiserConfig) -> torch.Tensor:
+    """Scales (size,) for a teacher, spread evenly over their logarithm; 1 without a teacher."""
+    if config.teacher is None:
+        return torch.ones(size)
+    share, place = torch.rand(2, size, generator=random)
+    low, high = config.guidance
+    return torch.where(share < config.taught, low * (high / low) ** place, torch.ones(size))
 
 
 def crop_size(config: DenoiserConfig, step: int) -> tuple[int, int]:

@@ -166,9 +166,18 @@ class DenoiserConfig(RunConfig):
     embedding_noise: float = 0.05  # noise added to the cells' vectors before they are normalised
     dropout: float = 0.0
     start_from: str | None = None  # a denoiser folder to go on from (its EMA weights)
+    teacher: str | None = None  # a denoiser folder whose guided predictions are learned
+    guidance: tuple[float, float] = (1.0, 8.0)  # lowest and highest scale learned from it
+    taught: float = 0.5  # share of samples that it teaches, with embeddings all of them
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        low, high = self.guidance if len(self.guidance) == 2 else (0.0, 0.0)
+        if not (1 <= low < high and 0 < self.taught <= 1):
+            raise UsageError(
+                f"guidance {self.guidance} must be two scales from 1, the lower one first, and "
+                f"taught {self.taught} above 0 and at most 1"
+            )
         if not (self.codec and self.encoder):
             raise UsageError("a denoiser needs a trained codec and encoder: name their folders")
         if len(self.orientations) not in (1, len(self.datasets)):

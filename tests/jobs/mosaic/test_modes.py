@@ -48,6 +48,28 @@ def test_counter_knows_every_solver(model: Model, solver: str, steps: int) -> No
     assert sum(toy.calls) == sampling.evaluations(canvas)
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("guidance", [1.0, 2.0, 5.0])
+def test_taught_guidance_paints_the_same_with_fewer_calls(
+    model: Model, mode: str, guidance: float
+) -> None:
+    (asked, twice), (taught, once) = toyed(model), toyed(model, (1.0, 4.0))
+    grid, canvas = grid_of(64, 64), Window(-2, 3, 20, 19)
+    known = imagine(model, grid)
+    last = []
+    for one in (asked, taught):
+        sampling = replace(Sampling.of(mode, one, 5, guidance, 2), batch=1, steer=0.0)
+        under = conditions(one, sampling, known, grid, canvas)
+        *_, state = denoise(one, sampling, under, canvas, 0.6, 0)
+        last.append(state)
+        assert sum(one.denoiser.calls) == sampling.evaluations(canvas)  # type: ignore[attr-defined]
+    torch.testing.assert_close(last[0], last[1], atol=1e-5, rtol=1e-5)
+    if mode == "paper" or guidance != 2:  # as published; nothing to guide; a scale it never saw
+        assert sum(once.calls) == sum(twice.calls)
+    else:
+        assert sum(once.calls) < sum(twice.calls)
+
+
 def along(start: int, length: int, size: int, stride: int, offset: int) -> int:
     """Windows along one axis, as docs/concepts.md has it."""
     if length == size:

@@ -1,6 +1,6 @@
 """Time, peak memory and the networks' share of whole mosaics, and what the machine could give.
 
-Run: python benchmarks/speed.py [--sides 1024 2048] [--mode balanced] [--runs 1]
+Run: python benchmarks/speed.py [--sides 1024 2048] [--mode balanced] [--layout auto] [--runs 1]
 
 Each side is one `geodiff.synthesize` in a process of its own, timed from the start of the
 interpreter. The seconds inside the denoiser, the codec's decoder and the probe that steers are
@@ -33,8 +33,8 @@ from geodiff.models.codec import Codec
 from geodiff.models.denoiser import FieldUNet
 from geodiff.models.probe import Probe
 
-CORNER = (429_888.0, 3_772_395.0)
-"""Left and bottom of all mosaics in EPSG:32611, on the lattice of 0.6 m."""
+CORNER = (430_080.0, 3_772_416.0)
+"""Left and bottom of all mosaics in EPSG:32611: a corner of charts of 2048 px of 0.6 m."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Timed:
             "peak memory": f"{self.peak_mb:.0f} MB",
             "evaluations": f"{self.evaluations:,}",
             "seconds a megapixel": f"{self.job / self.side**2 * 1e6:.1f}",
+            "ms an evaluation": f"{self.job / self.evaluations * 1e3:.2f}",
             **{name: f"{seconds / self.job:.1%}" for name, seconds in shares.items()},
         }
 
@@ -88,7 +89,7 @@ class Stopwatch:
         setattr(kind, name, watched)
 
 
-def child(side: int, mode: str, folder: str) -> None:
+def child(side: int, mode: str, layout: str, folder: str) -> None:
     """Paint one mosaic and print what it took as JSON."""
     import geodiff
 
@@ -98,7 +99,7 @@ def child(side: int, mode: str, folder: str) -> None:
     box = (left, bottom, left + 0.6 * side, bottom + 0.6 * side)
     began = time.perf_counter()
     result = geodiff.synthesize(
-        str(Path(folder) / "mosaic.tif"), mode=mode, bbox=box,
+        str(Path(folder) / "mosaic.tif"), mode=mode, layout=layout, bbox=box,
         bbox_crs="EPSG:32611", crs="EPSG:32611", res=0.6,
     )  # fmt: skip
     job = time.perf_counter() - began
@@ -108,7 +109,7 @@ def child(side: int, mode: str, folder: str) -> None:
     print(json.dumps(asdict(Timed(side, count, job, *shares, peak))))
 
 
-def timed(side: int, mode: str, runs: int) -> Timed:
+def timed(side: int, mode: str, layout: str, runs: int) -> Timed:
     """The fastest of several processes."""
     found = []
     for _ in range(runs):
@@ -116,7 +117,7 @@ def timed(side: int, mode: str, runs: int) -> Timed:
             command = [sys.executable, __file__, "--child", folder]
             began = time.perf_counter()
             done = subprocess.run(
-                [*command, "--sides", str(side), "--mode", mode],
+                [*command, "--sides", str(side), "--mode", mode, "--layout", layout],
                 capture_output=True, text=True, check=True,
             )  # fmt: skip
             wall = time.perf_counter() - began
@@ -153,14 +154,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sides", type=int, nargs="+", default=(1024, 2048))
     parser.add_argument("--mode", default="balanced")
+    parser.add_argument("--layout", default="auto")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--child", metavar="DIR", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        child(given.sides[0], given.mode, given.child)
+        child(given.sides[0], given.mode, given.layout, given.child)
         return
-    print(f"Mode {given.mode}, {torch.get_num_threads()} threads.\n")
-    print(table([timed(side, given.mode, given.runs).row() for side in given.sides]))
+    print(f"Mode {given.mode}, layout {given.layout}, {torch.get_num_threads()} threads.\n")
+    rows = [timed(side, given.mode, given.layout, given.runs) for side in given.sides]
+    print(table([one.row() for one in rows]))
     model = Model.load()
     flop, rate = network_rate(model, given.mode)
     gemm = gemm_peak(torch.bfloat16 if model.denoiser.bf16 else torch.float32)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
@@ -24,6 +25,7 @@ from affine import Affine
 from distributed import Client, LocalCluster
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from shapely.geometry import box
 
 from geodiff.errors import DataError, GeodiffError, ModelError, UsageError
 from geodiff.geo.grid import PixelGrid, raster_grid
@@ -43,6 +45,8 @@ from geodiff.models.bundle import Model, digest
 from geodiff.window import Window
 from tests.jobs.rasters import read_raster, texture, write_raster
 from tests.jobs.test_prompt import MISSING, spoken
+from tests.stac import catalogue, item
+from tests.tiny import labelled_model
 
 BOX = (500_000.4, 4_099_700.0, 500_160.0, 4_099_830.0)  # 267 x 217 px of 0.6 m, 9 charts
 SETTINGS: dict[str, Any] = {
@@ -345,6 +349,31 @@ def test_processes_follow_the_same_words(
     assert not np.array_equal(read_raster(out), read_bytes(whole))
 
 
+@pytest.mark.parametrize("kind", ["collection", "polygons"])
+def test_processes_follow_the_same_source(
+    cluster: LocalCluster, folder: Path, tmp_path: Path, whole: bytes, kind: str
+) -> None:
+    """What was found in a catalogue and what was drawn go along with the charts."""
+    west, south, east, north = BOX
+    if kind == "collection":
+        images = [item(tmp_path, "one", 1, 2020, 0, 600), item(tmp_path, "two", 2, 2021, 200, 500)]
+        source = {"stac": catalogue(tmp_path, images), "collection": ("naip",)}
+    else:
+        shapes = [box(west, south, west + 70, north), box(west + 80, south, east, south + 60)]
+        plan = geopandas.GeoDataFrame({"text": ["town", "lake"]}, geometry=shapes, crs=32610)
+        plan.to_file(tmp_path / "plan.gpkg")
+        named = labelled_model(folder, tmp_path / "m", ("town", "wood", "lake"))
+        source = {"layout_file": str(tmp_path / "plan.gpkg"), "attribute": "text"}
+        source |= {"model": str(named)}
+    settings: dict[str, Any] = SETTINGS | {"model": str(folder)} | source
+    out = tmp_path / "out.tif"
+    synthesize(out, **settings)
+    here = out.read_bytes()
+    synthesize(out, **settings, scheduler=sized(cluster, 2), overwrite=True)
+    assert out.read_bytes() == here
+    assert not np.array_equal(read_raster(out), read_bytes(whole))
+
+
 def read_bytes(content: bytes) -> NDArray[np.uint8]:
     with rasterio.MemoryFile(content) as file, file.open() as dataset:
         pixels: NDArray[np.uint8] = dataset.read()
@@ -382,10 +411,9 @@ def test_a_worker_loads_a_model_once_for_many_jobs(
 
 def test_a_process_keeps_the_models_it_used_last(folder: Path) -> None:
     def opened(precision: str, model_hash: str) -> Model:
-        request = SynthesizeRequest("x.tif", str(folder), **SETTINGS | {"precision": precision})
-        return worker.model_here(worker.Task(request, target, model_hash))
+        return worker.model_here(str(folder), "cpu", precision, model_hash)
 
-    target, known = PixelGrid(GeoBox((8, 8), Affine.identity(), None), 0, 0), digest(folder)
+    known = digest(folder)
     first, second = opened("fp32", known), opened("bf16", known)
     assert opened("fp32", known) is first
     opened("auto", known)  # one too many: the one used longest ago is dropped

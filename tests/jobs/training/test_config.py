@@ -169,7 +169,7 @@ def test_values_that_make_no_sense_for_one_kind(
 KINDS = {
     "codec": CodecConfig, "encoder": EncoderConfig, "denoiser": DenoiserConfig,
     "prior": PriorConfig, "probe": ProbeConfig, "decoder": CodecConfig,
-    "finish": CodecConfig,
+    "finish": CodecConfig, "guidance": DenoiserConfig,
 }  # fmt: skip
 CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*/*.toml"))
 
@@ -190,6 +190,15 @@ def test_the_decoder_learns_for_the_latents_of_the_codec() -> None:
     assert decoder.start_from == f"{codec.run}/codec"
     for key in ("channels", "widths", "encoder_layers", "decoder_layers"):
         assert getattr(decoder, key) == getattr(codec, key) == getattr(finish, key)
+
+
+def test_the_denoiser_learns_guidance_from_itself() -> None:
+    small = Path(__file__).parents[3] / "configs" / "naip-small"
+    denoiser = load_config(DenoiserConfig, small / "denoiser.toml")
+    guidance = load_config(DenoiserConfig, small / "guidance.toml")
+    assert guidance.start_from == guidance.teacher == f"{denoiser.run}/denoiser"
+    for key in ("datasets", "orientations", "codec", "encoder", "widths", "layers"):
+        assert getattr(guidance, key) == getattr(denoiser, key)
 
 
 def test_the_probe_reads_what_the_denoiser_encoded() -> None:

@@ -78,12 +78,11 @@ class Model:
                 f"{halvings}, which the denoiser needs"
             )
         cast(encoder.net, device=target)
-        cast(denoiser.net, device=target)
         model = cls(
             path=folder,
             encoder=encoder,
             codec=codec.to(target).with_decoder_in(torch.bfloat16 if bf16 else torch.float32),
-            denoiser=denoiser,
+            denoiser=denoiser.to(target),
             prior=prior,
             probe=None if probe is None else probe.to(target, bf16),
             hash=digest(folder),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,18 @@ def test_guidance_is_a_condition_of_a_network_that_knows_it(net: FieldUNet) -> N
         taught.velocity(noisy, time, field, 0.6, 8.1)
     with pytest.raises(ModelError, match="knows guidance 1 to 8, not 1 to 4"):
         with_guidance(grown, (1.0, 4.0))
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_weights_that_stay_in_bfloat16_change_no_bit(net: FieldUNet, bf16: bool) -> None:
+    noisy, time, field = inputs(2)
+    net = with_guidance(net, (1.0, 8.0)).eval().requires_grad_(False)
+    plain, moved = Denoiser(net, bf16), Denoiser(deepcopy(net), bf16).to(torch.device("cpu"))
+    for known in (field, None):
+        want = plain.velocity(noisy, time, known, 0.6, 2.0)
+        assert torch.equal(moved.velocity(noisy, time, known, 0.6, 2.0), want)
+    kinds = {parameter.dtype for parameter in moved.net.parameters()}
+    assert kinds == ({torch.float32, torch.bfloat16} if bf16 else {torch.float32})
 
 
 @pytest.mark.parametrize("bf16", [False, True])

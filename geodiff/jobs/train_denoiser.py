@@ -181,7 +181,10 @@ def teacher_of(net: FieldUNet, config: DenoiserConfig, ranks: Ranks) -> Teacher 
 def batch_loss(
     net: FieldUNet, batch: Batch, config: DenoiserConfig, teacher: Teacher | None = None
 ) -> torch.Tensor:
-    """Flow matching loss of a batch, towards the teacher where there is one."""
+    """Flow matching loss of a batch, towards the teacher where there is one.
+
+    Guided predictions differ the more, the larger the scale: their errors are divided by it.
+    """
 
     def velocity(noisy: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
         # Few tokens: on a CPU the plain product trains 1.3 times faster than the fused kernel.
@@ -194,7 +197,8 @@ def batch_loss(
         return out.float()
 
     target = None if teacher is None else partial(teacher.target, batch)
-    return flow_matching_loss(velocity, batch.clean, batch.noise, batch.time, target=target)
+    weight = None if teacher is None else batch.guidance.view(-1, 1, 1, 1) ** -2
+    return flow_matching_loss(velocity, batch.clean, batch.noise, batch.time, weight, target)
 
 
 @torch.no_grad()

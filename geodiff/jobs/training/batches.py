@@ -20,8 +20,8 @@ ALONE = Ranks()
 class Batch:
     """Tensors of one step: clean latents and noise (b, c, w, w), field (b, d, w, w), gsd (b,).
 
-    ``guidance`` (b,) is the scale that a teacher is asked with; 1 where latents themselves teach.
-    ``weight`` is the factor on the mean loss of a rank's share of the batch. For a GPU the field is
+    Where ``taught`` (b,) a teacher is asked, with the scale ``guidance`` (b,); the latents
+    themselves teach the others. ``weight`` is the factor on the mean loss of a rank's share of the batch. For a GPU the field is
     empty at first: ``cells`` holds what it is made of there, cells and positions of each dataset.
     """
 
@@ -32,6 +32,7 @@ class Batch:
     time: torch.Tensor
     known: torch.Tensor
     guidance: torch.Tensor
+    taught: torch.Tensor
     weight: float = 1.0
     cells: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
 
@@ -49,6 +50,7 @@ class Batch:
             time=self.time.to(device),
             known=self.known.to(device),
             guidance=self.guidance.to(device),
+            taught=self.taught.to(device),
             weight=self.weight,
         )
 
@@ -100,27 +102,34 @@ def draw(
     random, share = torch.Generator().manual_seed(int(rng.integers(2**62))), ranks.share(size)
     noise, time = torch.randn(shape, generator=random), sample_times(random, size)
     known = torch.rand(size, generator=random) >= config.null
-    guidance = guidances(random, size, config) if split == "train" else torch.ones(size)
+    taught, guidance = torch.zeros(size) > 0, torch.ones(size)
+    if config.teacher is not None and split == "train":
+        taught, guidance = asked(random, known, config)
     return Batch(
         clean=torch.from_numpy(np.stack(clean)).float(),
         noise=noise[share],
         field=torch.from_numpy(np.concatenate(field)).permute(0, 3, 1, 2),
         gsd=torch.tensor(gsd)[share],
         time=time[share],
-        known=(known | (guidance != 1))[share],
+        known=known[share],
         guidance=guidance[share],
+        taught=taught[share],
         weight=ranks.weight(size),
         cells=tuple(parts),
     )
 
 
-def guidances(random: torch.Generator, size: int, config: DenoiserConfig) -> torch.Tensor:
-    """Scales (size,) for a teacher, spread evenly over their logarithm; 1 without a teacher."""
-    if config.teacher is None:
-        return torch.ones(size)
-    share, place = torch.rand(2, size, generator=random)
+def asked(
+    random: torch.Generator, known: torch.Tensor, config: DenoiserConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which of the crops a teacher teaches, and with what scale, spread evenly over its logarithm.
+
+    Without embeddings there is nothing to scale: 1.
+    """
+    share, place = torch.rand(2, len(known), generator=random)
     low, high = config.guidance
-    return torch.where(share < config.taught, low * (high / low) ** place, torch.ones(size))
+    taught = share < config.taught
+    return taught, torch.where(taught & known, low * (high / low) ** place, torch.ones(len(known)))
 
 
 def crop_size(config: DenoiserConfig, step: int) -> tuple[int, int]:

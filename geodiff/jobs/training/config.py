@@ -168,7 +168,7 @@ class DenoiserConfig(RunConfig):
     start_from: str | None = None  # a denoiser folder to go on from (its EMA weights)
     teacher: str | None = None  # a denoiser folder whose guided predictions are learned
     guidance: tuple[float, float] = (1.0, 8.0)  # lowest and highest scale learned from it
-    taught: float = 0.5  # share of samples that it teaches, with embeddings all of them
+    taught: float = 1.0  # share of samples that it teaches; the latents teach the others
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -27,10 +27,11 @@ class Teacher:
     def target(self, batch: Batch, noisy: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
         """What each crop of ``batch`` is to learn, float32 (b, c, w, w).
 
-        ``noise - clean``, and ``uncond + guidance (cond - uncond)`` where the guidance is not 1.
+        ``uncond + guidance (cond - uncond)`` where it is taught, or ``uncond`` where it has no
+        embeddings; elsewhere ``noise - clean``.
         """
         wanted = batch.noise - batch.clean
-        rows = torch.nonzero(batch.guidance != 1)[:, 0]
+        rows = torch.nonzero(batch.taught)[:, 0]
         if not len(rows):
             return wanted
         twice = torch.cat([rows, rows])
@@ -40,7 +41,7 @@ class Teacher:
                 noisy[twice], time[twice], batch.field[twice], batch.gsd[twice], known
             )
         cond, uncond = out.float().chunk(2)
-        scale = batch.guidance[rows].view(-1, 1, 1, 1)
+        scale = (batch.guidance * batch.known)[rows].view(-1, 1, 1, 1)
         wanted[rows] = uncond + scale * (cond - uncond)
         return wanted
 
@@ -59,6 +60,7 @@ def unlearned(
             batch,
             guidance=torch.full_like(batch.guidance, scale),
             known=torch.ones_like(batch.known),
+            taught=torch.ones_like(batch.taught),
         )
         time = batch.time.view(-1, 1, 1, 1)
         noisy = (1 - time) * batch.clean + time * batch.noise

@@ -31,7 +31,7 @@ def batch(n: int = 6) -> Batch:
     return Batch(
         clean=draw[0], noise=draw[1], field=torch.nn.functional.normalize(draw[2], dim=1),
         gsd=torch.full((n,), 0.6), time=torch.linspace(0.2, 0.9, n), known=torch.ones(n) > 0,
-        guidance=torch.tensor([1.0, 3.0] * (n // 2)),
+        guidance=torch.tensor([1.0, 3.0] * (n // 2)), taught=torch.tensor([False, True] * (n // 2)),
     )  # fmt: skip
 
 
@@ -55,8 +55,17 @@ def test_teacher_gives_what_guided_sampling_takes(net: FieldUNet) -> None:
         torch.testing.assert_close(noisy[one] - late * wanted[one], guided, atol=1e-4, rtol=1e-4)
 
 
+def test_teacher_teaches_what_it_says_without_embeddings(net: FieldUNet) -> None:
+    given = replace(batch(), known=torch.zeros(6) > 0, taught=torch.ones(6) > 0)
+    noisy = torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    wanted = Teacher(net, bf16=False).target(given, noisy, given.time)
+    plain = net(noisy, given.time, given.field, given.gsd, given.known)
+    torch.testing.assert_close(wanted, plain)
+
+
 def test_what_is_not_learned_falls_from_one(net: FieldUNet) -> None:
-    teacher, given = Teacher(net, bf16=False), replace(batch(), guidance=torch.full((6,), 2.0))
+    teacher, given = Teacher(net, bf16=False), batch()
+    given = replace(given, guidance=torch.full((6,), 2.0), taught=torch.ones(6) > 0)
     student = with_guidance(net, (1.0, 4.0))
     before = unlearned(student, teacher, [given], (1.0, 4.0))
     assert before == pytest.approx(1.0)

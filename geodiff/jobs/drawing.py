@@ -98,7 +98,7 @@ class Drawing:
         cover = Cover(self.polygons, grid, model.cell)
         cover.check_inside()
         scale = GUIDANCE if self.guidance is None else self.guidance
-        wishes = wishes_of(model, self.polygons.distinct)
+        wishes = wishes_of(model, self.polygons.distinct, "--layout-file")
         return Condition(wishes, Wishes(cover, self.soft_border, seed), scale)
 
 

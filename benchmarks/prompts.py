@@ -8,6 +8,8 @@ the data set's size and pixel size are imagined by the model's prior and painted
 on frozen features (EfficientNet-Lite0 with its published weights), trained on the real patches of
 the split train in all orientations, names their class. A second one, on the cells' embeddings
 alone, tells what is lost before anything is painted. --by label asks with labels instead of words.
+With --squares CELLS the patches are the middles of squares of so many cells, side by side in one
+plan of polygons that is painted as one mosaic.
 
 Columns: ``real`` is the share of right answers on real patches of the split val, the ceiling;
 ``words`` that on synthetic ones; chance is one in as many as there are labels. Below the table
@@ -30,6 +32,7 @@ from arms import Floats, Image, Pools, classifier, frozen, real
 from augmentation import Known, probe
 from numpy.typing import NDArray
 from sheet import side_by_side, table
+from squares import asked_side_by_side
 
 from geodiff.jobs.datasets.dataset import PatchSet
 from geodiff.jobs.measures.trials import paint_fields
@@ -208,6 +211,7 @@ def main() -> None:
     command.add_argument("--model")
     command.add_argument("--patches", type=int, default=6, help="a label")
     command.add_argument("--by", choices=("text", "label"), default="text")
+    command.add_argument("--squares", type=int, metavar="CELLS", help="side, in one plan")
     command.add_argument("--prompt-guidance", type=float, default=3.0)
     command.add_argument("--sampler-steps", type=int)
     command.add_argument("--side", type=int, default=128, help="pixels that the classifier sees")
@@ -218,15 +222,21 @@ def main() -> None:
     judge = Judge.of(given.dataset, model, given.side, given.out)
     sampling = Sampling.of("balanced", model, given.sampler_steps, None, 2)
     side = patches.pixels.shape[1] // model.cell
-    made: dict[str, tuple[Image, Floats]] = {}
-    for asked in questions(judge.names, model, given.by, given.prompt_guidance):
+    wanted, made = questions(judge.names, model, given.by, given.prompt_guidance), {}
+    if given.squares:
+        made = asked_side_by_side(
+            model, {asked.label: asked.text for asked in wanted}, given.patches, given.squares,
+            side, patches.gsd, given.prompt_guidance, given.sampler_steps, given.out,
+        )  # fmt: skip
+    for asked in wanted if not given.squares else ():
         cells = imagined(model, asked, given.patches, side, patches.gsd)
         made[asked.label] = painted(model, sampling, cells, patches.gsd), cells
         print(f"\rpainted {asked.label}", end="", flush=True)
     rows = judge.rows(made, given.side)
     facts = {
         "model": model.hash, "dataset": given.dataset, "by": given.by, "patches": given.patches,
-        "guidance": given.prompt_guidance, "chance": 1 / len(made), "rows": rows,
+        "squares": given.squares, "guidance": given.prompt_guidance, "chance": 1 / len(made),
+        "rows": rows,
     }  # fmt: skip
     (given.out / "prompts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     text = f"{table(rows)}\n\nChance is {1 / len(made):.3f}. Model {model.name} {model.hash}."

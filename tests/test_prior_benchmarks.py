@@ -6,10 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+from rasterio.windows import from_bounds
 
+from geodiff.geo.cover import Cover
+from geodiff.geo.embeddings import EmbeddingGrid
+from geodiff.geo.vector import read_polygons
 from geodiff.jobs.datasets.dataset import PatchSet
+from geodiff.jobs.mosaic.wishes import Wishes
+from geodiff.models.bundle import Model
+from geodiff.window import Window
 from tests.jobs.rasters import make_dataset
-from tests.tiny import tiny_model
+from tests.tiny import labelled_model, tiny_model
 
 
 def test_lags_borders_and_squares_of_a_known_grid(load) -> None:
@@ -63,3 +71,38 @@ def test_patches_of_one_seed_lie_apart(load) -> None:
     assert len({tuple(cell) for cell in cells.reshape(-1, 3).tolist()}) == 6 * 36
     assert cells[:4, ..., 2].max() == 0
     assert cells[4:, ..., 2].min() == 1
+
+
+def test_patches_are_the_middles_of_squares_of_one_plan(load, tmp_path: Path) -> None:
+    """Six squares of 4 x 4 cells; a patch has the 2 x 2 cells in the middle, and a ring around."""
+    squares = load("squares")
+    names = ("town", "wood", "lake")
+    model = Model.load(labelled_model(tiny_model(tmp_path / "tiny"), tmp_path / "m", names), "cpu")
+    words = {name: name for name in names}
+    made = squares.asked_side_by_side(model, words, 2, 4, 2, 0.6, 3.0, 2, tmp_path)
+    labels = squares.shuffled(names, 2, seed=0)
+    assert sorted(labels) == sorted([*names, *names])
+    plan = squares.Squares(labels, 4, 9.6).plan()
+    cells = EmbeddingGrid.open(tmp_path / "cells.tif")
+    wishes = Wishes(Cover(read_polygons(plan, "text"), cells.grid, 1))
+    order = list(dict.fromkeys(labels))
+    with rasterio.open(tmp_path / "mosaic.tif") as mosaic:
+        assert mosaic.shape == (2 * 64, 3 * 64)
+        assert np.allclose(mosaic.bounds, plan.total_bounds, atol=1e-6)
+        for label, (images, vectors) in made.items():
+            assert images.shape == (2, 32, 32, 3)
+            assert vectors.shape == (2, 4, 4, 8)
+            own = plan.geometry[plan.text == label]
+            for shape, image, around in zip(own, images, vectors, strict=True):
+                left, bottom, right, top = shape.bounds
+                inner = left + 9.6, bottom + 9.6, right - 9.6, top - 9.6
+                pixels = from_bounds(*inner, mosaic.transform)
+                assert np.array_equal(mosaic.read(window=pixels.round()).transpose(1, 2, 0), image)
+                across = (left - cells.grid.geobox.affine.c) / 9.6
+                down = (cells.grid.geobox.affine.f - top) / 9.6
+                row, col = round(down), round(across)
+                assert np.array_equal(cells.values[row : row + 4, col : col + 4], around)
+                place = Window(row + cells.grid.row, col + cells.grid.col, 4, 4)
+                assert (wishes(place) == order.index(label)).all()
+    with pytest.raises(SystemExit, match="--squares 3"):
+        squares.asked_side_by_side(model, words, 2, 3, 2, 0.6, 3.0, 2, tmp_path)

@@ -66,8 +66,13 @@ def common(grids: Sequence[EmbeddingGrid]) -> list[EmbeddingGrid]:
         moved = replace(there, row=there.row - down, col=there.col - right)
         shared = window.intersect(moved)
         if shared is None:
+            places = " and ".join(
+                ", ".join(f"{edge:.10g}" for edge in part.grid.geobox.boundingbox.bbox)
+                for part in (first, grid)
+            )
             raise UsageError(
-                f"the grids have no cell in common: {moved} and {window}, in cells of one lattice"
+                f"the grids have no cell in common: they reach over {places} (west, south, east, "
+                f"north in {first.grid.crs_name}): give grids that overlap"
             )
         window = shared
     return [

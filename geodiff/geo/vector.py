@@ -50,9 +50,10 @@ class LabelledPolygons:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of words, vertices, their order and the CRS."""
+        """SHA-256 of words, shapes, their order and the CRS, however a format turns its rings."""
         found = hashlib.sha256(self.crs.proj.to_wkt().encode())
-        for text, shape in zip(self.texts, shapely.to_wkb(self.geometries), strict=True):
+        shapes = shapely.normalize([unwrapped(shape) for shape in self.geometries])
+        for text, shape in zip(self.texts, shapely.to_wkb(shapes), strict=True):
             found.update(f"\n{len(shape)} {text}\n".encode())
             found.update(shape)
         return found.hexdigest()
@@ -172,9 +173,10 @@ def words_of(frame: Any, name: str, attribute: str | None) -> list[str | None]:
     words: list[str | None] = []
     for value, missing in zip(column, column.isna(), strict=True):
         if not missing and not isinstance(value, str):
+            texts = [one for one in others if any(isinstance(word, str) for word in frame[one])]
             raise DataError(
                 f"{name}: the attribute {attribute} holds {value!r} ({column.dtype}), no words: "
-                f"choose a text attribute of {listed(others)}"
+                f"give --attribute with one that holds text; there is {listed(texts)}"
             )
         words.append(None if missing else " ".join(value.split()) or None)
     return words
@@ -217,11 +219,16 @@ def areas_of(shape: Any) -> Any:
     return shapely.union_all(parts) if parts else None
 
 
+def unwrapped(shape: Any) -> Any:
+    """The only part of a collection of one, anything else as it is."""
+    return shape.geoms[0] if shape.geom_type != "Polygon" and len(shape.geoms) == 1 else shape
+
+
 def check_degrees(polygons: LabelledPolygons) -> None:
     """Raises DataError for coordinates that are no degrees although the CRS counts in them."""
     if not polygons.crs.proj.is_geographic:
         return
-    bounds = shapely.bounds(polygons.geometries)
+    bounds = shapely.bounds(shapely.get_parts(polygons.geometries))  # what was cut has two
     left, bottom, right, top = polygons.bounds
     shown = f"{polygons.name} reaches from {left:.10g},{bottom:.10g} to {right:.10g},{top:.10g}"
     if max(abs(left), abs(right)) > 360 or max(abs(bottom), abs(top)) > 90:

@@ -63,13 +63,18 @@ class Drawing:
         parts += [f"{count} polygon{plural(count)} with {texts} text{plural(texts)}"]
         parts += [f"SHA-256 {found.digest[:16]}"]
         name = found.name if isinstance(self.source, str) else "in memory"
-        soft = f", soft border {self.soft_border:g} m" if self.soft_border else ""
-        return f"polygons {name} ({', '.join(parts)}){soft}{guidance_words(self.guidance)}"
+        return f"polygons {name} ({', '.join(parts)}){self.manner}"
 
     @property
-    def digest(self) -> str:
-        """SHA-256 of all that the polygons say."""
-        return self.polygons.digest
+    def manner(self) -> str:
+        """How the polygons are followed, where that is not the default."""
+        soft = f", soft border {self.soft_border:g} m" if self.soft_border else ""
+        return f"{soft}{guidance_words(self.guidance)}"
+
+    @property
+    def identity(self) -> str:
+        """All that the drawing says, whatever the file that says it is called."""
+        return f"polygons (SHA-256 {self.polygons.digest}){self.manner}"
 
     @property
     def derived_from(self) -> tuple[str, ...]:
@@ -175,10 +180,16 @@ def hold(request: Any) -> None:
 def placed(request: SynthesizeRequest) -> SynthesizeRequest:
     """The request with the bounds of its polygons as its box, where it names no other place.
 
-    Raises what reading the polygons raises.
+    Raises what reading the polygons raises, and DataError for both sides of the antimeridian.
     """
     drawing = request.drawing
     if drawing is None or request.bbox or request.like:
         return request
     found = drawing.polygons
+    west, _, east, _ = found.bounds
+    if found.crs.proj.is_geographic and east - west > 180:
+        raise DataError(
+            f"the polygons of {found.name} do not give a box to fill, they reach from {west:g} to "
+            f"{east:g} degrees: give one with --bbox"
+        )
     return replace(request, bbox=found.bounds, bbox_crs=found.crs.proj.to_wkt())

@@ -97,6 +97,7 @@ def steps(request: ImagineRequest) -> Generator[Step, None, EmbeddingGrid]:
     notes: tuple[str, ...] = ()
     if grid.crs is None and request.gsd is None:
         notes = (f"no CRS: {model.gsd:g} m per pixel is assumed; give --gsd METRES if it is other",)
+    check_size(grid.latents(model.cell))  # before its charts are laid out
     margin = request.margin
     cells = around(model, grid) if margin is None else grid.latents(model.cell).pad(margin)
     check_size(cells)

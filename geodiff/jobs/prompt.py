@@ -117,3 +117,23 @@ def wishes_of(model: Model, texts: Iterable[str], option: str) -> tuple[Wish, ..
             encoder = TextEncoder.load(model.prior.text)
         found.append(Wish(encoder.embed([text])[0]))
     return tuple(found)
+
+
+def nearly_labels(model: Model, texts: Iterable[str]) -> tuple[str, ...]:
+    """A note on each text that is a label but for capitals, blanks and signs.
+
+    It is asked for in words, and words do not come out as labels do.
+    """
+    labels = vocabulary(str(model.path))[1]
+    plain = {letters(label): label for label in labels}
+    found = {text: plain[letters(text)] for text in texts if letters(text) in plain}
+    return tuple(
+        f'"{text}" is asked for in words; the model has a label of that name, write {label} for it'
+        for text, label in found.items()
+        if text != label
+    )
+
+
+def letters(text: str) -> str:
+    """The letters and digits of a text, all small."""
+    return "".join(sign for sign in text.casefold() if sign.isalnum())

@@ -81,7 +81,9 @@ def test_partly_overlapping_grids_give_their_common_cells(
     assert mixed.grid.window == shared
     assert mixed == mix(one, other, 0.3).crop(shared)
     apart = one.crop(Window(corner.row, corner.col + 3, 1, 1))
-    with pytest.raises(UsageError, match="no cell in common"):
+    west, east = left.grid.geobox.boundingbox, apart.grid.geobox.boundingbox
+    told = rf"no cell in common: .* {west.left:.10g}, .* and {east.left:.10g}, .*: give grids that"
+    with pytest.raises(UsageError, match=told):
         mix(left, apart)
 
 

@@ -13,7 +13,7 @@ import geopandas
 import numpy as np
 import pytest
 import shapely
-from shapely.geometry import GeometryCollection, LineString, Point, Polygon, box
+from shapely.geometry import GeometryCollection, LineString, MultiPolygon, Point, Polygon, box
 
 from geodiff.errors import DataError, GeodiffError, UsageError
 from geodiff.geo.vector import LabelledPolygons, read_polygons
@@ -61,6 +61,11 @@ def test_equal_is_what_paints_the_same(tmp_path: Path) -> None:
     assert held == filed
     assert hash(held) == hash(filed)
     assert pickle.loads(pickle.dumps(filed)) == filed
+    assert read_polygons(write(table, tmp_path / "a.shp"), "text") == held  # turns its rings
+    begun = [
+        Polygon([*shape.exterior.coords[2:4], *shape.exterior.coords[:2]]) for shape in SQUARES
+    ]
+    assert read_polygons(frame([MultiPolygon([begun[0]]), *begun[1:]]), "text") == held
     again = pickle.loads(pickle.dumps(read_polygons(table, "text")))
     assert again.texts == held.texts
     for other in (
@@ -102,6 +107,12 @@ def test_only_areas_count() -> None:
     assert "4 of 6 features are no polygons" in found.notes[0]
 
 
+def test_what_is_cut_at_180_degrees_is_taken() -> None:
+    halves = MultiPolygon([box(179, 0, 180, 1), box(-180, 0, -179, 1)])
+    found = read_polygons(frame([halves, SQUARES[0]], "EPSG:4326"), "text")
+    assert found.bounds == (-180, 0, 180, 10)
+
+
 def test_a_shape_with_an_infinite_corner_is_no_polygon() -> None:
     wild = Polygon([(0, 0), (float("inf"), 1), (1, 1)])
     found = read_polygons(frame([wild, SQUARES[0]]), "text")
@@ -116,6 +127,8 @@ def test_a_shape_with_an_infinite_corner_is_no_polygon() -> None:
         (frame(), "geometry", UsageError, "--attribute geometry is not in"),
         (frame(text=[1, 2, 3]), "text", DataError, r"holds 1 \(int64\), no words"),
         (frame(text=["a", 2.5, "c"]), "text", DataError, r"holds 2.5 \(object\), no words"),
+        (frame(id=[1, 2, 3], kind=["a", "b", "c"]), "id", DataError, "holds text; there is kind$"),
+        (frame(id=[1, 2, 3]), "id", DataError, "holds text; there is none$"),
         (frame(crs=None), "text", DataError, "no CRS, so its polygons cannot be placed"),
         (frame(crs="EPSG:4978"), "text", DataError, "is no map"),
         (frame([]), "text", DataError, "is empty: it has no features"),

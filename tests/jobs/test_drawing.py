@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,7 @@ def test_a_plan_tells_what_was_found(file: Path, labelled: Path) -> None:
     )
     assert made.source.endswith("), prior of tiny, seed 0")
     found = made.as_dict()["found"]
-    assert (found["polygons"], found["texts"]) == (2, 2)
+    assert (found["polygons"], found["texts"], found["labels"]) == (2, 2, 2)
     assert list(found["words"]) == ["town", "wood"]
     assert sum(found["words"].values()) + found["no words"] == pytest.approx(1, abs=1e-3)
     json.dumps(made.as_dict(), allow_nan=False)
@@ -276,8 +277,8 @@ def test_a_changed_file_is_a_changed_plan(
     table({"town": PLAN["wood"], "wood": PLAN["town"]}).to_file(file)
     with pytest.raises(UsageError, match=r"source .*SHA-256.*--restart"):
         drain(job.steps(request))
-    table(PLAN).to_file(file)  # as it was, in a file of another date
-    assert drain(job.steps(request)).plan.charts
+    table(PLAN).to_file(tmp_path / "copy.shp")  # as it was, in another format
+    assert drain(job.steps(replace(request, layout_file=tmp_path / "copy.shp"))).plan.charts
 
 
 def test_workers_need_no_file(file: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,12 +338,12 @@ def test_requests_that_make_no_sense(options: dict[str, Any], message: str) -> N
 
 
 def test_a_plan_of_both_sides_of_the_globe_gives_no_box(labelled: Path, tmp_path: Path) -> None:
-    shapes = [box(-180, 0, -179, 1), box(179, 0, 180, 1)]
+    shapes = [box(-180, 10, -179.9, 10.1), box(179.9, 10, 180, 10.1)]
     wide = geopandas.GeoDataFrame({"text": ["wood", "town"]}, geometry=shapes, crs=4326)
     request = SynthesizeRequest(
         str(tmp_path / "m.tif"), layout_file=wide, attribute="text", model=str(labelled)
     )
-    with pytest.raises(DataError, match=r"polygons in memory do not give a box .* give one with"):
+    with pytest.raises(DataError, match=r"do not give a box .* from -180 to 180 .* give one"):
         plan(request)
 
 

@@ -15,9 +15,9 @@ import torch
 
 from geodiff.errors import ModelError, UsageError
 from geodiff.jobs.mosaic.check import check_request
-from geodiff.jobs.prompt import Prompt
+from geodiff.jobs.prompt import Prompt, nearly_labels
 from geodiff.jobs.request import SynthesizeRequest
-from geodiff.jobs.synthesize import synthesize
+from geodiff.jobs.synthesize import plan, synthesize
 from geodiff.models.bundle import Model
 from geodiff.models.diffusion_prior import DiffusionPrior
 from geodiff.models.prior_condition import GUIDANCE, Condition
@@ -72,6 +72,13 @@ def test_a_text_that_is_a_label_asks_for_the_label(folder: Path, tmp_path: Path)
     )
     with pytest.raises(UsageError, match="trained without texts: leave out --text"):
         Prompt("Lake").check(str(model.path))
+    (note,) = nearly_labels(model, ["lake", "La ke", "a lake"])
+    assert note.startswith('"La ke" is asked for in words; ')
+    assert note.endswith("write lake for it")
+    asked = SynthesizeRequest(
+        "m.tif", text="lake", bbox=(0, 0, 0.001, 0.001), model=str(model.path), device="cpu"
+    )
+    assert plan(asked).found == {"texts": 1, "labels": 1}
 
 
 def test_a_prompt_says_what_it_is() -> None:

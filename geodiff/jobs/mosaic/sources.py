@@ -22,6 +22,7 @@ from geodiff.jobs.mosaic.catalogue import Images
 from geodiff.jobs.mosaic.charts import charts, layout_of
 from geodiff.jobs.mosaic.sampling import Sampling
 from geodiff.jobs.mosaic.wishes import Found, Wishes, tally
+from geodiff.jobs.prompt import nearly_labels
 from geodiff.jobs.request import CHART, SynthesizeRequest
 from geodiff.models.bundle import Model
 from geodiff.models.prior_condition import Condition
@@ -49,13 +50,18 @@ class Source:
     derived_from: tuple[str, ...] = ()  # files and URLs whose content shapes the mosaic
     condition: Condition | None = None  # of the prior
     imagery: Images | None = None  # of a catalogue
+    notes: tuple[str, ...] = ()  # on the words
 
     def found(self) -> Found:
         """What there is to go by, counted for a plan."""
         if self.imagery is not None:
             return Found(self.imagery.facts, self.imagery.notes)
-        where = None if self.condition is None else self.condition.where
-        return tally(where) if isinstance(where, Wishes) else Found()
+        if self.condition is None:
+            return Found()
+        where, wishes = self.condition.where, self.condition.wishes
+        facts = {"texts": len(wishes), "labels": sum(wish.label is not None for wish in wishes)}
+        counted = tally(where) if isinstance(where, Wishes) else Found()
+        return Found(facts | counted.facts, (*counted.notes, *self.notes))
 
     @property
     def gsd(self) -> float | None:
@@ -93,13 +99,16 @@ def open_source(
             words, which, given = request.embeddings_name, path.digest, raster_of(saved, None)
         return Source(None, saved, seed, words, coverage, which, given)
     words, condition = f"prior of {model.name}, seed {seed}", None
+    notes: tuple[str, ...] = ()
     if (prompt := request.prompt) is not None:
         words, condition = f"{prompt.words}, {words}", prompt.condition(model)
+        notes = nearly_labels(model, [prompt.text])
     if (drawing := request.drawing) is not None:
-        words, given = f"{drawing.words}, {words}", drawing.derived_from
-        condition, which = drawing.condition(model, grid, seed), f"{words} {drawing.digest}"
-        return Source(None, None, seed, words, None, which, given, condition)
-    return Source(None, None, seed, words, None, words, (), condition)
+        which, given = f"{drawing.identity}, {words}", drawing.derived_from
+        words, condition = f"{drawing.words}, {words}", drawing.condition(model, grid, seed)
+        notes = nearly_labels(model, drawing.polygons.distinct)
+        return Source(None, None, seed, words, None, which, given, condition, notes=notes)
+    return Source(None, None, seed, words, None, words, (), condition, notes=notes)
 
 
 def region_of(request: SynthesizeRequest, model: Model, grid: PixelGrid) -> Window:

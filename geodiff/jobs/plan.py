@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -152,9 +153,10 @@ def make_plan(request: SynthesizeRequest, model: Model, grid: PixelGrid, source:
     layout = layout_of(request.layout, grid, request.wants_charts)
     parts = charts(layout, grid, model, sampling, request.chart or CHART)
     check_reach(parts)
-    evaluations = sum(sampling.evaluations(chart.canvas) for chart in parts)
+    kinds = Counter(sampling.alike(chart.canvas) for chart in parts)
+    evaluations = sum(count * sampling.evaluations(canvas) for canvas, count in kinds.items())
     height, width = grid.window.shape
-    work = sum(sampling.computed(chart.canvas) for chart in parts)
+    work = sum(count * sampling.computed(canvas) for canvas, count in kinds.items())
     work += round(besides(sampling, height * width / 1e6))
     where = f"row {grid.row}, column {grid.col} of the lattice"
     log.info("grid: %d x %d px from %s, %s", width, height, where, grid.crs_name)
@@ -168,7 +170,7 @@ def make_plan(request: SynthesizeRequest, model: Model, grid: PixelGrid, source:
         gsd=gsd,
         source=source.words,
         coverage=source.coverage,
-        windows=sum(sampling.windows(chart.canvas) for chart in parts),
+        windows=sum(count * sampling.windows(canvas) for canvas, count in kinds.items()),
         evaluations=evaluations,
         seconds=START_SECONDS + work * seconds_per_window(model, sampling),
         memory_mb=MODEL_MB + canvas_mb(model, parts, source),

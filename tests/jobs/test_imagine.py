@@ -148,6 +148,14 @@ def test_requests_that_make_no_sense(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_too_large_a_grid_is_refused_before_its_charts_are_laid_out(
+    made: Imagine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geodiff.jobs.imagine.around", lambda model, grid: pytest.fail("laid out"))
+    with pytest.raises(UsageError, match="more than 32000000"):
+        made("grid.parquet", res=1e-4)
+
+
 def test_nothing_is_overwritten_unasked(made: Imagine, tmp_path: Path) -> None:
     made("grid.zarr")
     with pytest.raises(OutputError, match="exists: give --overwrite"):

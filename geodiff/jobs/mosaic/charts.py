@@ -17,6 +17,10 @@ SINGLE_SIDE = 4096
 """Longest side in pixels that layout auto paints as one canvas."""
 
 
+MOST = 200_000
+"""Charts of a mosaic; of 2048 px a side they hold 840 gigapixels."""
+
+
 @dataclass(frozen=True)
 class Chart:
     """One unit of work, resume and distribution; windows count latents of the lattice."""
@@ -55,7 +59,8 @@ def charts(
 
     ``single``: one chart whose canvas is the box with the sampling's padding. ``world``: squares
     of ``side`` pixels whose borders are at multiples of ``side`` on the lattice, each with the
-    halo, so that a chart depends on its position alone and never on the box.
+    halo, so that a chart depends on its position alone and never on the box. Raises UsageError for
+    more than MOST of them.
     """
     factor = model.codec.factor
     box = grid.latents(factor)
@@ -63,7 +68,13 @@ def charts(
         return (Chart(box, sampling.canvas(grid, factor)),)
     length = side // factor
     around = halo(model, sampling)
-    cores = box.zoom_out(length).zoom_in(length).tiles(length)
+    places = box.zoom_out(length)
+    if (count := places.height * places.width) > MOST:
+        raise UsageError(
+            f"the mosaic has {grid.window.width} x {grid.window.height} px in {count} charts, more "
+            f"than {MOST}: give a smaller box, a larger --res or a larger --chart"
+        )
+    cores = places.zoom_in(length).tiles(length)
     return tuple(Chart(core, core.pad(around)) for core in cores)
 
 

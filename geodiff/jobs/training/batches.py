@@ -21,8 +21,9 @@ class Batch:
     """Tensors of one step: clean latents and noise (b, c, w, w), field (b, d, w, w), gsd (b,).
 
     Where ``taught`` (b,) a teacher is asked, with the scale ``guidance`` (b,); the latents
-    themselves teach the others. ``weight`` is the factor on the mean loss of a rank's share of the batch. For a GPU the field is
-    empty at first: ``cells`` holds what it is made of there, cells and positions of each dataset.
+    themselves teach the others. ``weight`` is the factor on the mean loss of a rank's share of the
+    batch. For a GPU the field is empty at first: ``cells`` holds what it is made of there, cells
+    and positions of each dataset.
     """
 
     clean: torch.Tensor

@@ -70,6 +70,19 @@ def test_taught_guidance_paints_the_same_with_fewer_calls(
         assert sum(once.calls) < sum(twice.calls)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_canvases_that_are_alike_have_as_many_windows(model: Model, mode: str) -> None:
+    sampling = Sampling.of(mode, model, None, 2.0, 4)
+    random = np.random.default_rng(0)
+    for row, col in random.integers(-(10**6), 10**6, (20, 2)).tolist():
+        canvas = Window(row, col, 29, 17)
+        near = sampling.alike(canvas)
+        assert near.shape == canvas.shape
+        assert 0 <= min(near.row, near.col) <= max(near.row, near.col) < math.lcm(*sampling.strides)
+        for count in (sampling.evaluations, sampling.computed, sampling.windows):
+            assert count(near) == count(canvas)
+
+
 def along(start: int, length: int, size: int, stride: int, offset: int) -> int:
     """Windows along one axis, as docs/concepts.md has it."""
     if length == size:

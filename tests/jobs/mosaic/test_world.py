@@ -458,6 +458,12 @@ def test_charts_reach_as_far_as_the_noise(folder: Path) -> None:
         plan(SynthesizeRequest("x.tif", str(folder), **settings))
 
 
+def test_a_continent_is_refused_at_once(folder: Path) -> None:
+    settings = SETTINGS | {"bbox": (300_000, 4_000_000, 1_300_000, 5_000_000)}
+    with pytest.raises(UsageError, match=r"1666668 px in \d+ charts, more than 200000: give a sm"):
+        plan(SynthesizeRequest("x.tif", str(folder), **settings))
+
+
 def test_what_is_painted_already_needs_no_room(folder: Path, tmp_path: Path) -> None:
     request = SynthesizeRequest(str(tmp_path / "out.tif"), str(folder), **SETTINGS)
     planned = plan(request)

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from geodiff.errors import GeodiffError
     from geodiff.geo.embeddings import EmbeddingGrid
     from geodiff.geo.grid import PixelGrid
+    from geodiff.jobs.batch import batch
+    from geodiff.jobs.batches.request import BatchRequest
     from geodiff.jobs.embed import embed
     from geodiff.jobs.imagine import imagine
     from geodiff.jobs.mix import combine, mix
@@ -25,12 +27,14 @@ if TYPE_CHECKING:
 
 # Importing geodiff costs nothing: a name's module is imported when the name is first used.
 _HOMES = {
+    "BatchRequest": "geodiff.jobs.batches.request:BatchRequest",
     "EmbeddingGrid": "geodiff.geo.embeddings:EmbeddingGrid",
     "GeodiffError": "geodiff.errors:GeodiffError",
     "PixelGrid": "geodiff.geo.grid:PixelGrid",
     "Step": "geodiff.steps:Step",
     "SynthesizeRequest": "geodiff.jobs.request:SynthesizeRequest",
     "Window": "geodiff.window:Window",
+    "batch": "geodiff.jobs.batch:batch",
     "combine": "geodiff.jobs.mix:combine",
     "embed": "geodiff.jobs.embed:embed",
     "imagine": "geodiff.jobs.imagine:imagine",
@@ -42,6 +46,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BatchRequest",
     "EmbeddingGrid",
     "GeodiffError",
     "PixelGrid",
@@ -49,6 +54,7 @@ __all__ = [
     "SynthesizeRequest",
     "Window",
     "__version__",
+    "batch",
     "combine",
     "embed",
     "imagine",

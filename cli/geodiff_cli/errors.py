@@ -14,6 +14,9 @@ import click
 
 from geodiff.errors import GeodiffError
 
+PARTLY = 3
+"""Exit code of a batch that came to its end while some of its units failed."""
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C and its like: 128 + SIGINT, as shells have it."""
 
@@ -37,7 +40,8 @@ def one_line(ctx: click.Context | None) -> Iterator[None]:
     """Turn what the body raises into a `Failure`; -vv shows the traceback before that line.
 
     Exit codes: 1 for what fails while running, 2 for wrong usage, 130 for Ctrl-C, SIGTERM and
-    SIGHUP. ``ctx`` is None while the outermost arguments are being parsed.
+    SIGHUP. A batch of which some units failed ends with 3, which is no error. ``ctx`` is None while
+    the outermost arguments are being parsed.
     """
     meta = ctx.meta if ctx else {}
     try:

@@ -16,6 +16,7 @@ COMMANDS = {
         "geodiff_cli.synthesize",
         "Write a synthetic mosaic as a Cloud-Optimized GeoTIFF.",
     ),
+    "batch": ("geodiff_cli.batch", "Write a catalogue of mosaics: of STAC items, or of cells."),
     "embed": ("geodiff_cli.embed", "Write the embedding grid of a raster."),
     "imagine": ("geodiff_cli.imagine", "Imagine the embedding grid of a box."),
     "mix": ("geodiff_cli.mix", "Mix two embedding grids."),

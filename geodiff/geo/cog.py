@@ -138,6 +138,15 @@ def copying(source: Path, target: Path, options: Mapping[str, str]) -> Iterator[
         raise failed[0]
 
 
+def is_valid(path: Path) -> bool:
+    """Whether a file is a strictly valid COG; looks at its head alone."""
+    try:
+        with gdal():
+            return bool(cog_validate(path, strict=True, quiet=True)[0])
+    except WRITE_ERRORS:
+        return False
+
+
 def place(made: Path, out: Path) -> None:
     """Gives a finished COG its name in one step; drops the sidecars of a former file there."""
     os.replace(made, out)

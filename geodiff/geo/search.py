@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pystac
 
@@ -17,7 +17,15 @@ from geodiff.geo.catalogues import SECONDS
 from geodiff.geo.intervals import interval, utc
 from geodiff.geo.provenance import clean_href, is_remote, plain
 from geodiff.geo.signing import check_href
-from geodiff.geo.stac_assets import choose, colours, outline
+from geodiff.geo.stac_assets import (
+    Told,
+    Unreadable,
+    choose,
+    colours,
+    outline,
+    read_items,
+    told_raster,
+)
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -79,6 +87,7 @@ class Found:
     updated: str = ""
     footprint: BaseGeometry | None = field(default=None, compare=False, repr=False)
     believed: bool = True
+    raster: Told | None = field(default=None, compare=False, repr=False)  # what it says of it
 
 
 def search(query: Search, left_out: list[str] | None = None) -> list[Found]:
@@ -88,8 +97,25 @@ def search(query: Search, left_out: list[str] | None = None) -> list[Found]:
     has no asset that looks like an image in colour; given a list ``left_out``, such items are
     named there as long as others have one.
     """
+    items = listed(query)
+    if not items:
+        raise none_found(query)
+    named = [(item, assets_of(item, query)) for item in items]
+    lacking = [item for item, names in named if not names]
+    if lacking and (left_out is None or len(lacking) == len(items)):
+        raise lack(lacking[0], query)
+    if left_out is not None:
+        left_out += [item.id for item in lacking]
+    return [found_of(item, names, query) for item, names in named if names]
+
+
+def listed(query: Search, unreadable: Unreadable | None = None) -> list[pystac.Item]:
+    """All items that match, ordered by collection and id; DataError as ``search``, but for none.
+
+    ``unreadable`` takes what an API gives that is no item; without it the search fails.
+    """
     try:
-        items = list(islice(_items(query), query.max_items))
+        items = list(islice(_items(query, unreadable), query.max_items))
     except GeodiffError:
         raise
     except Exception as error:  # the clients raise a dozen kinds for what no catalogue is
@@ -99,22 +125,18 @@ def search(query: Search, left_out: list[str] | None = None) -> list[Found]:
         if not isinstance(error, RefusedError):
             told = f"{told}: check the address, the collection and the network"
         raise DataError(f"the STAC search at {_address(query)} failed: {told}") from error
-    if not items:
-        raise DataError(
-            f"the STAC search at {_address(query)} found no item for {_told(query)}: check "
-            "--collection, --bbox (degrees: west, south, east, north) and --datetime"
-        )
-    items.sort(key=lambda item: (item.collection_id or "", item.id))
-    named = [(item, _assets(item, query)) for item in items]
-    lacking = [item for item, names in named if not names]
-    if lacking and (left_out is None or len(lacking) == len(items)):
-        raise _lack(lacking[0], query)
-    if left_out is not None:
-        left_out += [item.id for item in lacking]
-    return [_found(item, names, query) for item, names in named if names]
+    return sorted(items, key=lambda item: (item.collection_id or "", item.id))
 
 
-def _items(query: Search) -> Iterator[pystac.Item]:
+def none_found(query: Search) -> DataError:
+    """A search without a result."""
+    return DataError(
+        f"the STAC search at {_address(query)} found no item for {_told(query)}: check "
+        "--collection, --bbox (degrees: west, south, east, north) and --datetime"
+    )
+
+
+def _items(query: Search, unreadable: Unreadable | None) -> Iterator[pystac.Item]:
     """Matching items; what the server was asked is checked again, for those that ignore it."""
     from geodiff.geo.stac_client import PAGE, open_catalogue  # takes a second
 
@@ -129,7 +151,7 @@ def _items(query: Search) -> Iterator[pystac.Item]:
                 datetime=query.datetime,
                 limit=PAGE,
             )
-            found: Iterator[pystac.Item] = map(_item, asked.items_as_dicts())
+            found = read_items(asked.items_as_dicts(), unreadable)
         else:
             found = client.get_items(recursive=True)
         for number, item in enumerate(found, start=1):
@@ -142,12 +164,6 @@ def _items(query: Search) -> Iterator[pystac.Item]:
             if key not in seen and _matches(item, query):
                 seen.add(key)
                 yield item
-
-
-def _item(facts: dict[str, Any]) -> pystac.Item:
-    """The item of an answer, alone: pystac would follow its links, each with a request."""
-    links = facts.get("links") or []
-    return pystac.Item.from_dict({**facts, "links": [k for k in links if k.get("rel") == "self"]})
 
 
 def _matches(item: pystac.Item, query: Search) -> bool:
@@ -167,13 +183,13 @@ def _matches(item: pystac.Item, query: Search) -> bool:
     return utc(begin) <= last and utc(end) >= first
 
 
-def _assets(item: pystac.Item, query: Search) -> list[str]:
+def assets_of(item: pystac.Item, query: Search) -> list[str]:
     """Names of the assets that hold the item's colours; none where it lacks one."""
     names = query.asset.split(",") if query.asset else list(choose(item.assets))
     return names if all(name in item.assets for name in names) else []
 
 
-def _lack(item: pystac.Item, query: Search) -> DataError:
+def lack(item: pystac.Item, query: Search) -> DataError:
     """An item without the assets that are wanted."""
     wanted = query.asset.split(",") if query.asset else []
     missing = [name for name in wanted if name not in item.assets]
@@ -184,7 +200,7 @@ def _lack(item: pystac.Item, query: Search) -> DataError:
     )
 
 
-def _found(item: pystac.Item, names: list[str], query: Search) -> Found:
+def found_of(item: pystac.Item, names: list[str], query: Search) -> Found:
     """The item and its assets of these names."""
     assets = item.assets
     whole = [assets[name].get_absolute_href() or assets[name].href for name in names]
@@ -204,6 +220,7 @@ def _found(item: pystac.Item, names: list[str], query: Search) -> Found:
         updated=str(item.properties.get("updated", "")),
         footprint=footprint,
         believed=believed,
+        raster=told_raster(item, assets[names[0]]) if believed else None,
     )
 
 

@@ -6,7 +6,7 @@ import importlib
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +14,7 @@ import rasterio
 
 from geodiff.errors import DataError, UsageError
 from geodiff.geo.catalogues import SECONDS
+from geodiff.geo.copying import gdal_library
 from geodiff.geo.provenance import clean_href, is_remote, plain
 
 BLOBS = ".blob.core.windows.net"
@@ -105,6 +106,17 @@ def remote(timeout: float = SECONDS, requester_pays: bool = False) -> Iterator[N
         **payer,
     ):
         yield
+
+
+def forget() -> None:
+    """Let GDAL forget what it knows of addresses: it remembers that a file was not there.
+
+    https://gdal.org/en/stable/user/virtual_file_systems.html#vsicurl-http-https-ftp-files-random-access
+    Where GDAL's functions are out of reach (Windows) it goes on remembering.
+    """
+    with suppress(AttributeError):
+        library: Any = gdal_library()
+        library.VSICurlClearCache()
 
 
 def causes(error: BaseException) -> str:

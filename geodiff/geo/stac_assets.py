@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,33 @@ COLOURS = ("red", "green", "blue")
 
 ALIKE = 0.5
 """Share of the smaller of two outlines of one item that must be common to both."""
+
+Unreadable = Callable[[Any, BaseException], None]
+"""Takes what a catalogue gives that is no item, and the reason."""
+
+Told = tuple[str, tuple[int, int], tuple[float, ...]]
+"""CRS, shape (height, width) and the six numbers of the transform of a raster."""
+
+
+def read_items(answer: Iterable[Any], unreadable: Unreadable | None) -> Iterator[pystac.Item]:
+    """The items of an answer, alone: pystac would follow their links, each with a request.
+
+    Raises what pystac raises for something else, unless ``unreadable`` takes it.
+    """
+    for facts in answer:
+        try:
+            links = [link for link in facts.get("links") or [] if link.get("rel") == "self"]
+            item = pystac.Item.from_dict({**facts, "links": links})
+            if not (isinstance(item.id, str) and item.id):
+                raise TypeError("it has no id")
+            if item.bbox is not None and not 4 <= len(list(map(float, item.bbox))) <= 6:
+                raise TypeError("its bbox is no box")
+        except Exception as error:  # whatever comes of text that is no item
+            if unreadable is None:
+                raise
+            unreadable(facts, error)
+        else:
+            yield item
 
 
 def choose(assets: dict[str, pystac.Asset]) -> Sequence[str]:
@@ -77,6 +104,15 @@ def outline(item: pystac.Item, asset: pystac.Asset) -> tuple[BaseGeometry | None
     return exact, True
 
 
+def told_raster(item: pystac.Item, asset: pystac.Asset) -> Told | None:
+    """What the projection extension says of a raster; None where it does not place it."""
+    fields = {**item.properties, **asset.extra_fields}
+    if _from_projection(fields) is None:
+        return None
+    height, width = (int(side) for side in fields["proj:shape"])
+    return _crs(fields), (height, width), tuple(map(float, fields["proj:transform"][:6]))
+
+
 def _geometry(item: pystac.Item) -> BaseGeometry | None:
     try:
         if item.geometry is not None:
@@ -93,11 +129,17 @@ def _geometry(item: pystac.Item) -> BaseGeometry | None:
 
 def _from_projection(fields: dict[str, Any]) -> BaseGeometry | None:
     """What the projection extension says; None where a field is missing or makes no sense."""
-    code = fields.get("proj:code") or fields.get("proj:epsg") or fields.get("proj:wkt2")
     try:
-        return ground(code, fields["proj:shape"], Affine(*fields["proj:transform"][:6]))
+        return ground(_crs(fields), fields["proj:shape"], Affine(*fields["proj:transform"][:6]))
     except (KeyError, TypeError, ValueError, ProjError, GEOSException):
         return None
+
+
+def _crs(fields: dict[str, Any]) -> str:
+    """The CRS that the projection extension names, of whichever version; empty without one."""
+    number = fields.get("proj:epsg")
+    names = fields.get("proj:code"), f"EPSG:{number}" if number else "", fields.get("proj:wkt2")
+    return str(next(filter(None, names), ""))
 
 
 def ground(crs: Any, shape: Sequence[int], affine: Affine) -> BaseGeometry | None:

@@ -17,6 +17,7 @@ from geodiff.geo.provenance import Provenance, software_version
 from geodiff.geo.saved import SavedEmbeddings
 from geodiff.geo.target import check_output, item_path
 from geodiff.geo.writing import WRITE_ERRORS, write_failure
+from geodiff.jobs.mosaic.catalogue import Images
 from geodiff.jobs.mosaic.check import check_request
 from geodiff.jobs.mosaic.cluster import paint_on_cluster
 from geodiff.jobs.mosaic.guides import Guide, HeldGuide, PriorGuide, RasterGuide, SavedGuide
@@ -89,10 +90,13 @@ def plan(request: SynthesizeRequest) -> Plan:
     return make_plan(request, model, grid, open_source(request, model, grid))
 
 
-def steps(request: SynthesizeRequest, model: Model | None = None) -> Generator[Step, None, Result]:
+def steps(
+    request: SynthesizeRequest, model: Model | None = None, imagery: Images | None = None
+) -> Generator[Step, None, Result]:
     """Run the whole job, yielding progress; the generator's value is the result.
 
-    ``model`` is that of the request where it is loaded already.
+    ``model`` is that of the request where it is loaded already, ``imagery`` what its catalogue gave
+    where that was asked before.
     Stopped or killed, it leaves the finished charts of a world layout behind, and the same request
     goes on with them.
     """
@@ -105,7 +109,7 @@ def steps(request: SynthesizeRequest, model: Model | None = None) -> Generator[S
         model = Model.load(request.model, device, request.precision)
     yield Step("load", 1, 1)
     grid = target_grid(request, model)
-    source = open_source(request, model, grid)
+    source = open_source(request, model, grid, imagery)
     plan = make_plan(request, model, grid, source)
     yield Step("plan", 1, 1, notes=plan.notes)
     check_room(plan, request.out)

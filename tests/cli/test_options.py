@@ -10,18 +10,20 @@ import pytest
 
 from geodiff.geo.cog_options import PROFILES
 from geodiff.jobs.assemble import AssembleRequest
+from geodiff.jobs.batches.request import BatchRequest
 from geodiff.jobs.embed import EmbedRequest
 from geodiff.jobs.imagine import ImagineRequest
 from geodiff.jobs.mix import MixRequest
 from geodiff.jobs.prepare import PrepareConfig
 from geodiff.jobs.request import SynthesizeRequest
 from geodiff.jobs.training.config import CodecConfig, DenoiserConfig, EncoderConfig, PriorConfig
-from geodiff_cli import assemble, embed, imagine, mix, prepare, synthesize, train
+from geodiff_cli import assemble, batch, embed, imagine, mix, prepare, synthesize, train
 
 OF_THE_COMMAND_LINE = {"as_json", "progress", "dry_run", "verbose", "quiet", "help"}
 
 COMMANDS: list[tuple[click.Command, type[Any], set[str]]] = [
     (synthesize.synthesize, SynthesizeRequest, set()),
+    (batch.batch, BatchRequest, set()),
     (embed.embed, EmbedRequest, {"source"}),  # left out with --stac
     (imagine.imagine, ImagineRequest, set()),
     (mix.mix, MixRequest, set()),
@@ -52,6 +54,7 @@ def test_every_option_is_a_field(
 
 LEAST = {
     "synthesize": ["--out", "a.tif"],
+    "batch": ["--out-dir", "a"],
     "embed": ["b.tif", "--out", "a.tif"],
     "imagine": ["--out", "a.tif"],
     "mix": ["b.tif", "c.tif", "--out", "a.tif"],
@@ -73,7 +76,7 @@ LEAST = {
 }
 
 
-@pytest.mark.parametrize(("command", "request_type", "others"), COMMANDS[:6])
+@pytest.mark.parametrize(("command", "request_type", "others"), COMMANDS[:7])
 def test_defaults_are_those_of_the_request(
     command: click.Command, request_type: type[Any], others: set[str]
 ) -> None:
@@ -90,8 +93,11 @@ def test_defaults_are_those_of_the_request(
 
 def test_nothing_of_a_request_is_out_of_reach() -> None:
     """``command`` is filled in by the command line itself."""
-    fields = {field.name for field in dataclasses.fields(SynthesizeRequest)}
-    assert fields - set(own(synthesize.synthesize, set())) == {"command"}
+    for command, request_type in (
+        (synthesize.synthesize, SynthesizeRequest), (batch.batch, BatchRequest),
+    ):  # fmt: skip
+        fields = {field.name for field in dataclasses.fields(request_type)}
+        assert fields - set(own(command, set())) == {"command"}
     for command, request_type in (
         (embed.embed, EmbedRequest), (imagine.imagine, ImagineRequest), (mix.mix, MixRequest),
     ):  # fmt: skip

@@ -25,8 +25,7 @@ def check_request(request: SynthesizeRequest) -> None:
         if Path(request.preview).suffix.lower() != ".png":
             raise UsageError(f"the preview {request.preview} does not end in .png")
         check_target(Path(request.preview), ours, request.sources)
-    if request.model is not None and not Path(request.model).is_dir():
-        raise ModelError(f"the model directory {request.model} does not exist")
+    check_model(request.model)
     if request.prompt is not None:
         request.prompt.check(request.model)
     if request.drawing is not None:
@@ -43,6 +42,12 @@ def check_request(request: SynthesizeRequest) -> None:
         grid = raster_grid(request.reference)
     if grid is not None:
         ground_sample(grid, request.gsd)
+
+
+def check_model(path: str | None) -> None:
+    """Raises ModelError for a model directory that is not there."""
+    if path is not None and not Path(path).is_dir():
+        raise ModelError(f"the model directory {path} does not exist")
 
 
 def ground_sample(grid: PixelGrid, given: float | None, default: float = 1.0) -> float:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from geodiff.errors import GeodiffError, UsageError
 from geodiff.geo.parts import Parts
 from geodiff.jobs.mosaic.charts import Chart
 from geodiff.jobs.mosaic.worker import Painted, Task, paint_remote
 from geodiff.jobs.plan import Plan
-from geodiff.jobs.request import SynthesizeRequest
 from geodiff.steps import Step
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
+T = TypeVar("T")
 
 AHEAD = 2
 """Tasks in flight for each worker thread: keeps workers busy and the writer's memory bounded."""
@@ -37,6 +38,18 @@ QUIET: dict[str, Any] = {
     "memory_limit": 0,
 }
 """A cluster of this machine without a dashboard, beside which others may run."""
+
+
+class Shared(Protocol):
+    """A request whose work is shared out."""
+
+    @property
+    def workers(self) -> int:
+        """Processes to start on this machine."""
+
+    @property
+    def scheduler(self) -> str | None:
+        """Address of a cluster that runs already."""
 
 
 def paint_on_cluster(task: Task, plan: Plan, parts: Parts) -> Iterator[Step]:
@@ -83,7 +96,7 @@ def painted(plan: Plan, parts: Parts) -> Step:
     return Step("paint", len(parts.done) * steps, len(plan.charts) * steps)
 
 
-def finished(client: Client, running: dict[Future[Painted], Chart]) -> list[Future[Painted]]:
+def finished(client: Client, running: Iterable[Future[T]]) -> list[Future[T]]:
     """Futures that have come to an end, at least one unless nothing happens for PATIENCE."""
     from distributed import wait
 
@@ -120,7 +133,7 @@ def result_of(future: Future[Painted], chart: Chart) -> Painted:
 
 
 @contextmanager
-def connect(request: SynthesizeRequest) -> Iterator[Client]:
+def connect(request: Shared) -> Iterator[Client]:
     """A client of the scheduler that the request names, or of a cluster of its own processes."""
     try:
         import dask

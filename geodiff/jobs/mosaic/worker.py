@@ -95,24 +95,24 @@ def painter_here(task: Task) -> Painter:
         if not _opened or _opened[0][0] != task:
             if task.threads is not None:
                 torch.set_num_threads(task.threads)
-            model = model_here(task)
+            request = task.request
+            model = model_here(request.model, request.device, request.precision, task.model_hash)
             source = open_source(task.request, model, task.grid, task.imagery)
             _opened[:] = [(task, painter_of(task.request, model, task.grid, source))]
         return _opened[0][1]
 
 
-def model_here(task: Task) -> Model:
-    """The task's model in this process, kept from a former job or loaded.
+def model_here(path: str | None, device: str, precision: str, wanted: str) -> Model:
+    """The model of the hash ``wanted`` in this process, kept from a former job or loaded.
 
     Raises ModelError where another one lies at its place.
     """
-    request = task.request
-    key = task.model_hash, request.device, request.precision
-    model = _models.pop(key, None) or Model.load(request.model, request.device, request.precision)
-    if model.hash != task.model_hash:
+    key = wanted, device, precision
+    model = _models.pop(key, None) or Model.load(path, device, precision)
+    if model.hash != wanted:
         raise ModelError(
             f"another model is here ({model.name} {model.hash[:12]}, wanted "
-            f"{task.model_hash[:12]}): install the same one on all workers"
+            f"{wanted[:12]}): install the same one on all workers"
         )
     _models[key] = model
     while len(_models) > MODELS:

@@ -1,0 +1,103 @@
+"""What a batch will make and cost, worked out from the items alone: no raster is opened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from geodiff.errors import GeodiffError
+from geodiff.geo.boxes import DEGREES, parse_crs, utm_crs
+from geodiff.geo.grid import PixelGrid
+from geodiff.geo.store import open_store
+from geodiff.geo.survey import Unusable
+from geodiff.jobs.batches.ledger import review
+from geodiff.jobs.batches.request import BatchRequest
+from geodiff.jobs.batches.units import Unit, Units
+from geodiff.jobs.batches.work import Job, cell_grid, item_grid, place_told
+from geodiff.jobs.mosaic.charts import charts
+from geodiff.jobs.mosaic.sampling import Sampling
+from geodiff.jobs.plan import START_SECONDS, besides, seconds_per_window, target_grid
+from geodiff.jobs.request import CHART
+from geodiff.models.bundle import Model
+from geodiff.steps import drain
+from geodiff.window import Window
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """The work that is left, and what cannot become a unit."""
+
+    units: int
+    kept: int  # done already, by items and sizes alone
+    megapixels: float  # of the units that are left, as the items say
+    charts: int
+    evaluations: int  # of one window
+    seconds: float  # for one process like this one
+    unusable: tuple[Unusable, ...]
+    unplaced: int  # units whose place their items do not tell: not counted in the work
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready facts."""
+        return {
+            **{name: value for name, value in vars(self).items() if name != "unusable"},
+            "megapixels": round(self.megapixels, 3),
+            "seconds": round(self.seconds, 1),
+            "notes": list(self.notes),
+            "unusable": [{"source": one.name, "reason": one.reason} for one in self.unusable],
+        }
+
+
+def make_plan(request: BatchRequest, job: Job, model: Model, found: Units) -> BatchPlan:
+    """Count the units that are not done and their work; times one batch of the network."""
+    ledger = drain(review(open_store(request.out_dir), job, found.units, True, thorough=False))
+    missing = [unit for unit in found.units if unit.name not in ledger.done]
+    grids = [grid for unit in missing if (grid := expected(request, unit, model)) is not None]
+    sampling = Sampling.of(request.mode, model, request.steps, request.guidance, request.batch)
+    megapixels = sum(grid.window.height * grid.window.width for grid in grids) / 1e6
+    canvases = counted(request, model, sampling, grids)
+    work = sum(count * sampling.computed(canvas) for canvas, count in canvases.items())
+    return BatchPlan(
+        units=len(found.units),
+        kept=len(ledger.done),
+        megapixels=megapixels,
+        charts=canvases.total(),
+        evaluations=sum(n * sampling.evaluations(canvas) for canvas, n in canvases.items()),
+        seconds=START_SECONDS
+        + (work + besides(sampling, megapixels)) * seconds_per_window(model, sampling),
+        unusable=found.unusable,
+        unplaced=len(missing) - len(grids),
+        notes=found.notes,
+    )
+
+
+def counted(
+    request: BatchRequest, model: Model, sampling: Sampling, grids: Sequence[PixelGrid]
+) -> Counter[Window]:
+    """The canvases of the charts of all grids, alike ones as one."""
+    return Counter(
+        sampling.alike(chart.canvas)
+        for grid in grids
+        for chart in charts("world", grid, model, sampling, request.chart or CHART)
+    )
+
+
+def expected(request: BatchRequest, unit: Unit, model: Model) -> PixelGrid | None:
+    """The grid that a unit will have, from what its item says; None where it does not say."""
+    try:
+        if unit.cell is not None:
+            place = cell_grid(request, *unit.cell)
+        elif unit.found is not None and (told := place_told(unit.found)) is not None:
+            place = item_grid(request, told, unit.clip, unit.source)
+        elif unit.found is not None and unit.found.footprint is not None:
+            west, south, east, north = map(float, unit.found.footprint.bounds)
+            box = west, south, east, north
+            crs = request.crs or str(utm_crs(box, parse_crs(DEGREES)))
+            place = {"bbox": box, "bbox_crs": DEGREES, "crs": crs}
+        else:
+            return None
+        return target_grid(request.mosaic("twin.tif", unit.seed, **place), model)
+    except GeodiffError:
+        return None

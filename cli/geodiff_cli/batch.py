@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geodiff.jobs.batches.request import ON_ERROR, WAYS
-from geodiff.jobs.request import FILLS, MODES, PRECISIONS
-from geodiff_cli import options
+from geodiff.jobs.request import FILLS
+from geodiff_cli import options, painting_options
 from geodiff_cli.errors import PARTLY, STOPPED
 from geodiff_cli.lazy import command_line
 from geodiff_cli.params import BBOX, BoxCommand
 from geodiff_cli.progress import Progress
 from geodiff_cli.stac_options import stac
-from geodiff_cli.synthesize import PROFILES, duration
+from geodiff_cli.synthesize import duration
 
 if TYPE_CHECKING:
     from geodiff.jobs.batch import BatchPlan, BatchResult
@@ -75,34 +75,14 @@ SHARING = re.compile(r" --(?:workers|scheduler)(?:=| )\S+")
     "--seed", type=int, default=0, show_default=True,
     help="Of the first variant; the seeds of the others follow from it.",
 )  # fmt: skip
-@click.option(
-    "--mode", type=click.Choice(MODES), default="balanced", show_default=True,
-    help="How densely windows overlap.",
-)  # fmt: skip
-@click.option("--steps", type=int, metavar="N", help="Solver steps.  [default: the mode's]")
-@click.option(
-    "--guidance", type=float, metavar="SCALE",
-    help="How strictly to follow the source; 1 is plain.  [default: the model's]",
-)  # fmt: skip
-@click.option(
-    "--batch", type=int, default=8, show_default=True, metavar="N", help="Windows a network call."
-)
+@painting_options.sampling
 @click.option(
     "--chart", type=int, metavar="PX",
     help="Side of a chart; another side gives other mosaics.  [default: 2048]",
 )  # fmt: skip
 @options.device
-@click.option(
-    "--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
-    help="Of the network; auto takes bf16 where the hardware has it.",
-)  # fmt: skip
-@click.option(
-    "-p", "--cog-profile", type=click.Choice(PROFILES), default="zstd", show_default=True,
-    help="Compression of the mosaics; jpeg and webp lose detail.",
-)  # fmt: skip
-@click.option(
-    "--co", multiple=True, metavar="NAME=VALUE", help="Option of GDAL's COG driver; repeatable."
-)
+@painting_options.precision
+@painting_options.cog
 @click.option(
     "--workers", type=int, default=0, metavar="N",
     help="Make N units at a time in processes of this machine.  [default: in this one]",

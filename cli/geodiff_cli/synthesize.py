@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geodiff.jobs.request import FILLS, LAYOUTS, MODES, PRECISIONS, SynthesizeRequest
-from geodiff_cli import options
+from geodiff.jobs.request import FILLS, LAYOUTS, SynthesizeRequest
+from geodiff_cli import options, painting_options
 from geodiff_cli.errors import STOPPED
 from geodiff_cli.lazy import command_line
 from geodiff_cli.params import BoxCommand
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 SHOWN = 12
 """Lines of the plan about the parts of a source."""
-
-PROFILES = ("zstd", "deflate", "lzw", "jpeg", "webp")
 
 EXAMPLES = options.examples(
     "geodiff synthesize --bbox -117.76,34.09,-117.75,34.098 --res 0.6 --out mosaic.tif",
@@ -65,21 +63,7 @@ EXAMPLES = options.examples(
     "--prior-seed", "--prompt-seed", "prior_seed", type=int,
     help="Seed of the layout alone, without an image or grid to go by.  [default: --seed]",
 )  # fmt: skip
-@click.option(
-    "--mode",
-    type=click.Choice(MODES),
-    default="balanced",
-    show_default=True,
-    help="How densely windows overlap; paper is the published sampler, about 30 times the work.",
-)
-@click.option("--steps", type=int, metavar="N", help="Solver steps.  [default: the mode's]")
-@click.option(
-    "--guidance", type=float, metavar="SCALE",
-    help="How strictly to follow the source; 1 is plain.  [default: the model's]",
-)  # fmt: skip
-@click.option(
-    "--batch", type=int, default=8, show_default=True, metavar="N", help="Windows a network call."
-)
+@painting_options.sampling
 @click.option(
     "--layout",
     type=click.Choice(LAYOUTS),
@@ -102,21 +86,9 @@ EXAMPLES = options.examples(
 )  # fmt: skip
 @click.option("--restart", is_flag=True, help="Begin anew where an unfinished mosaic lies.")
 @options.device
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default="auto",
-    show_default=True,
-    help="Of the network; auto takes bf16 where the hardware has it.",
-)
+@painting_options.precision
 @options.overwrite
-@click.option(
-    "-p", "--cog-profile", type=click.Choice(PROFILES), default="zstd", show_default=True,
-    help="Compression of the output; jpeg and webp lose detail.",
-)  # fmt: skip
-@click.option(
-    "--co", multiple=True, metavar="NAME=VALUE", help="Option of GDAL's COG driver; repeatable."
-)
+@painting_options.cog
 @click.option("--preview", metavar="FILE", help="PNG quick look of up to 1024 px to write as well.")
 @click.option("--dry-run", is_flag=True, help="Print grid, work, time and memory; write nothing.")
 @options.reporting

@@ -8,13 +8,11 @@ from typing import Any
 from urllib.parse import quote
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 
 from geodiff.errors import OutputError
 from geodiff.geo.provenance import clean_href, plain
-from geodiff.geo.signing import RETRIES
-from geodiff.geo.stac_client import BACKOFF, LATER, Waiting, reason
+from geodiff.geo.stac_client import be_patient, reason
 from geodiff.geo.static_collection import Document
 
 TOKEN = "GEODIFF_PUBLISH_TOKEN"
@@ -33,15 +31,7 @@ class Transactions:
     def __init__(self, url: str, timeout: float) -> None:
         self.url, self.timeout = url.rstrip("/"), timeout
         self.session = requests.Session()
-        retries = Waiting(
-            RETRIES,
-            backoff_factor=BACKOFF,
-            status_forcelist=LATER,
-            allowed_methods=None,
-            raise_on_status=False,
-        )
-        for scheme in ("http://", "https://"):
-            self.session.mount(scheme, HTTPAdapter(max_retries=retries))
+        be_patient(self.session)
         if token := os.environ.get(TOKEN):
             self.session.headers["Authorization"] = f"Bearer {token}"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pystac
 import pystac_client
 from pystac_client.stac_api_io import StacApiIO
-from requests import Response
+from requests import Response, Session
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ConnectionError as NoConnection
 from requests.exceptions import RequestException, Timeout
@@ -47,6 +47,19 @@ class Waiting(Retry):
         return None if asked is None else min(asked, LONGEST_WAIT)
 
 
+def be_patient(session: Session) -> None:
+    """Make a session ask again, later and later, after answers that say so."""
+    retries = Waiting(
+        RETRIES,
+        backoff_factor=BACKOFF,
+        status_forcelist=LATER,
+        allowed_methods=None,
+        raise_on_status=False,
+    )
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=retries))
+
+
 class PatientIO(StacApiIO):
     """How catalogues are read. ``remote`` ones may not lead to files of this computer.
 
@@ -56,15 +69,7 @@ class PatientIO(StacApiIO):
     def __init__(self, remote: bool, timeout: float) -> None:
         super().__init__(max_retries=None, timeout=timeout)
         self.remote, self.seconds = remote, timeout
-        retries = Waiting(
-            RETRIES,
-            backoff_factor=BACKOFF,
-            status_forcelist=LATER,
-            allowed_methods=None,
-            raise_on_status=False,
-        )
-        for scheme in ("http://", "https://"):
-            self.session.mount(scheme, HTTPAdapter(max_retries=retries))
+        be_patient(self.session)
 
     def read_text(self, source: Any, *args: Any, **kwargs: Any) -> str:
         """The text behind a link or an address."""

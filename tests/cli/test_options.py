@@ -17,7 +17,17 @@ from geodiff.jobs.mix import MixRequest
 from geodiff.jobs.prepare import PrepareConfig
 from geodiff.jobs.request import SynthesizeRequest
 from geodiff.jobs.training.config import CodecConfig, DenoiserConfig, EncoderConfig, PriorConfig
-from geodiff_cli import assemble, batch, embed, imagine, mix, prepare, synthesize, train
+from geodiff_cli import (
+    assemble,
+    batch,
+    embed,
+    imagine,
+    mix,
+    painting_options,
+    prepare,
+    synthesize,
+    train,
+)
 
 OF_THE_COMMAND_LINE = {"as_json", "progress", "dry_run", "verbose", "quiet", "help"}
 
@@ -106,7 +116,7 @@ def test_nothing_of_a_request_is_out_of_reach() -> None:
 
 
 def test_profiles_are_those_of_the_writer() -> None:
-    assert tuple(PROFILES) == synthesize.PROFILES
+    assert tuple(PROFILES) == painting_options.PROFILES
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ class Api:
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publishing, "BACKOFF", 0.01)
+    monkeypatch.setattr(stac_client, "BACKOFF", 0.01)
     monkeypatch.setattr(stac_client, "LONGEST_WAIT", 0.01)
     monkeypatch.setattr(Handler, "do_PUT", Handler.do_GET, raising=False)
 

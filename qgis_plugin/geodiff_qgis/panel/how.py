@@ -38,7 +38,7 @@ class HowWidget(QWidget):
             MODES,
             (
                 tr("balanced"), tr("fast: for a first look"), tr("quality: slower"),
-                tr("paper: the published sampler, about 30 times the work"),
+                tr("paper: the published sampler, about 60 times the work"),
             ),
         ):  # fmt: skip
             self.mode.addItem(title, name)

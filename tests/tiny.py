@@ -29,6 +29,16 @@ licence = "none"
 """
 
 
+def lively_unet() -> FieldUNet:
+    """A tiny network none of whose layers is zero; channels 4, embeddings of 8."""
+    torch.manual_seed(0)
+    net: FieldUNet = FieldUNet(4, 8, (16, 32), 1, 4).eval().requires_grad_(False)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return net
+
+
 def tiny_model(folder: Path, seed: int = 0) -> Path:
     """Write a model of cell 16 px, 8 features and windows of 8 latents (64 px)."""
     torch.manual_seed(seed)

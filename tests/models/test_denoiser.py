@@ -12,17 +12,13 @@ import torch
 from geodiff.errors import ModelError
 from geodiff.jobs.training.guided import with_guidance
 from geodiff.models.denoiser import Denoiser, FieldUNet
+from tests.tiny import lively_unet
 
 
 @pytest.fixture(scope="module")
 def net() -> FieldUNet:
     """A tiny network none of whose layers is zero."""
-    torch.manual_seed(0)
-    net = FieldUNet(4, 8, (16, 32), 1, 4).eval().requires_grad_(False)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return net
+    return lively_unet()
 
 
 def inputs(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -11,17 +11,13 @@ from geodiff.diffusion import Guided, Precondition
 from geodiff.jobs.training.batches import Batch
 from geodiff.jobs.training.guided import Teacher, unlearned, with_guidance
 from geodiff.models.denoiser import FieldUNet
+from tests.tiny import lively_unet
 
 
 @pytest.fixture(scope="module")
 def net() -> FieldUNet:
     """A tiny network to which the field matters."""
-    torch.manual_seed(0)
-    net = FieldUNet(4, 8, (16, 32), 1, 4).eval().requires_grad_(False)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return net
+    return lively_unet()
 
 
 def batch(n: int = 6) -> Batch:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -183,8 +182,10 @@ def batch_loss(
 ) -> torch.Tensor:
     """Flow matching loss of a batch, towards the teacher where there is one.
 
-    Guided predictions differ the more, the larger the scale: their errors are divided by it.
+    Guided predictions differ the more, the larger the scale: their errors are divided by it, crop
+    by crop, so that the mean over ranks is that of the whole batch.
     """
+    scale = batch.guidance.view(-1, 1, 1, 1)
 
     def velocity(noisy: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
         # Few tokens: on a CPU the plain product trains 1.3 times faster than the fused kernel.
@@ -194,11 +195,13 @@ def batch_loss(
             out: torch.Tensor = net(
                 noisy, time, batch.field, batch.gsd, batch.known, batch.guidance
             )
-        return out.float()
+        return out.float() / scale
 
-    target = None if teacher is None else partial(teacher.target, batch)
-    weight = None if teacher is None else batch.guidance.view(-1, 1, 1, 1) ** -2
-    return flow_matching_loss(velocity, batch.clean, batch.noise, batch.time, weight, target)
+    def target(noisy: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        wanted = batch.noise - batch.clean
+        return (wanted if teacher is None else teacher.target(batch, noisy, time)) / scale
+
+    return flow_matching_loss(velocity, batch.clean, batch.noise, batch.time, target=target)
 
 
 @torch.no_grad()

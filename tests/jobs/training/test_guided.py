@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from geodiff.diffusion import Guided, Precondition
+from geodiff.jobs.train_denoiser import batch_loss
 from geodiff.jobs.training.batches import Batch
+from geodiff.jobs.training.config import DenoiserConfig
 from geodiff.jobs.training.guided import Teacher, unlearned, with_guidance
 from geodiff.models.denoiser import FieldUNet
 from tests.tiny import lively_unet
@@ -57,6 +59,24 @@ def test_teacher_teaches_what_it_says_without_embeddings(net: FieldUNet) -> None
     wanted = Teacher(net, bf16=False).target(given, noisy, given.time)
     plain = net(noisy, given.time, given.field, given.gsd, given.known)
     torch.testing.assert_close(wanted, plain)
+
+
+def test_loss_of_a_batch_is_the_mean_of_its_shares(net: FieldUNet) -> None:
+    """Ranks that take a share each repeat what one process does."""
+    config = DenoiserConfig(("d",), "r", codec="c", encoder="e", bf16=False)
+    teacher, student, whole = Teacher(net, bf16=False), with_guidance(net, (1.0, 4.0)), batch()
+    with torch.no_grad():
+        student.guided[-1].weight.add_(0.1)
+        losses = [
+            batch_loss(student, share(whole, rows), config, teacher)
+            for rows in (slice(0, 6), slice(0, 3), slice(3, 6))
+        ]
+    assert float(losses[0]) == pytest.approx(float(losses[1] + losses[2]) / 2, rel=1e-5)
+
+
+def share(whole: Batch, rows: slice) -> Batch:
+    names = ("clean", "noise", "field", "gsd", "time", "known", "guidance", "taught")
+    return replace(whole, **{name: getattr(whole, name)[rows] for name in names})
 
 
 def test_what_is_not_learned_falls_from_one(net: FieldUNet) -> None:

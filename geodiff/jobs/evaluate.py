@@ -235,6 +235,8 @@ def summary(row: Row) -> dict[str, Any]:
         "sharpness": row.sharpness,
         "detail": row.detail,
         "detail_codec": codec.detail if codec else None,
+        "mesh": row.mesh,
+        "mesh_real": row.mesh_real,
     }
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from geodiff.jobs.datasets.dataset import CropSampler, PatchSet, open_sets
 from geodiff.jobs.training.ahead import Ahead
@@ -17,6 +16,7 @@ from geodiff.jobs.training.config import CodecConfig
 from geodiff.jobs.training.judges import Judges
 from geodiff.jobs.training.ranks import Ranks
 from geodiff.jobs.training.ranks import start as start_ranks
+from geodiff.jobs.training.reconstruction import codec_loss, mesh_distance
 from geodiff.jobs.training.run import After, Loss, Run
 from geodiff.jobs.training.samples import examples, reconstructions
 from geodiff.models.bundle import latent_statistics
@@ -55,6 +55,7 @@ def loss_of(
     # Half of the batch is enough for the networks that judge.
     judged = len(range(max(1, config.batch // 2))[share])
     weight = judged * ranks.world / max(1, config.batch // 2)
+    factor = 2 ** (len(config.widths) - 1)
 
     def draw(step: int) -> torch.Tensor:
         return torch.from_numpy(sampler.batch(step, config.batch, share)[0]).permute(0, 3, 1, 2)
@@ -67,11 +68,26 @@ def loss_of(
         with torch.autocast(ranks.device.type, torch.bfloat16, enabled=config.bf16):
             latents = net.encode(real, return_dict=False)[0]
             made = net.decode(latents, return_dict=False)[0]
+            mesh = mesh_distance(made.float(), real, factor)
+            made, real = shifted(made, real, factor, step)
             seen = judges(made[:judged], real[:judged]) if judged else (judges.idle(), {})
         total, figures = codec_loss(config, made.float(), real, latents.float())
-        return total + weight * seen[0], {**figures, **seen[1]}
+        total = total + config.mesh * mesh + weight * seen[0]
+        return total, {**figures, "mesh": float(mesh.detach()), **seen[1]}
 
     return loss
+
+
+def shifted(
+    made: torch.Tensor, real: torch.Tensor, factor: int, step: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both rolled by the same 0 to ``factor`` - 1 pixels, another way at every step.
+
+    Judges look with strides. Without this a stride always meets the same places in a latent, and a
+    pattern that repeats with it passes unseen: the decoder learns to paint one.
+    """
+    rows, cols = np.random.default_rng([step, factor]).integers(0, factor, 2).tolist()
+    return made.roll((rows, cols), (-2, -1)), real.roll((rows, cols), (-2, -1))
 
 
 def watch(run: Run, net: Any, sets: tuple[PatchSet, ...]) -> After:
@@ -100,50 +116,6 @@ def start(config: CodecConfig) -> Any:
     if config.freeze_encoder:
         net.encoder.requires_grad_(False)
     return net.train()
-
-
-def codec_loss(
-    config: CodecConfig,
-    made: torch.Tensor,
-    real: torch.Tensor,
-    latents: torch.Tensor,
-) -> tuple[torch.Tensor, Mapping[str, float]]:
-    """The weighted sum of errors, images (batch, 3, row, col) in -1..1, with its figures."""
-    error = made - real
-    squared = error.square().mean()
-    total = error.abs().mean() + config.l2 * squared
-    total = total + config.latent_penalty * latents.square().mean()
-    if config.chroma > 0:
-        colour = error[:, ::2] - error[:, 1:2]  # red and blue against green
-        total = total + config.chroma * colour.abs().mean()
-    if config.gradient > 0:
-        steps = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-        total = total + config.gradient * steps
-    if config.texture > 0:
-        total = total + config.texture * texture_distance(made, real)
-    psnr = -10 * torch.log10(squared.detach() / 4)
-    return total, {"psnr": float(psnr)}
-
-
-def texture_distance(made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """Mean absolute difference of local contrast over three octaves, a scalar.
-
-    Images are (batch, channel, row, col). An octave is the image less its mean over 3 x 3 pixels,
-    after halving the image for the coarser ones; contrast is the root of its mean square over 7 x 7
-    pixels. A blurred copy has too little of it wherever the waves lie, which errors that compare
-    pixel by pixel reward.
-    """
-    total, octaves = made.new_zeros(()), 3
-    for octave in range(octaves):
-        if octave:
-            made, real = (functional.avg_pool2d(image, 2) for image in (made, real))
-        contrasts = []
-        for image in (made, real):
-            waves = image - functional.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
-            power = functional.avg_pool2d(waves.square(), 7, 1, 3, count_include_pad=False)
-            contrasts.append((power + 1e-5).sqrt())
-        total = total + (contrasts[0] - contrasts[1]).abs().mean() / octaves
-    return total
 
 
 @torch.no_grad()

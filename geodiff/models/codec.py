@@ -12,6 +12,7 @@ import torch
 
 from geodiff.errors import ModelError, UsageError
 from geodiff.models.casting import cast
+from geodiff.models.channel_norm import with_channel_norms
 from geodiff.models.local_decoder import Margins, decode_tile, reach
 from geodiff.models.parts import half, read_network, write_network
 from geodiff.models.torchvision_shim import ensure_torchvision
@@ -79,6 +80,11 @@ class Codec:
     def channels(self) -> int:
         """Latent channels."""
         return int(self.net.config["latent_channels"])
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(p.numel() for p in self.net.parameters())
 
     @property
     def halo(self) -> int | None:
@@ -160,6 +166,7 @@ class Codec:
         differ by one of 255 levels at most.
         """
         cast(self.net.decoder, dtype)
+        with_channel_norms(self.net.decoder)
         return self
 
     def save(self, folder: Path) -> None:

@@ -35,8 +35,8 @@ def decode_tile(
     """Pixels of the latents inside ``margins``: (batch, band, row, col), as diffusers' ``Decoder``.
 
     A margin is the receptive halo, or less where the canvas ends. The halo is mostly that of the
-    deepest blocks, so it is cut after every stride to what the blocks behind it still need: the
-    costly shallow strides see little more than the tile.
+    deepest blocks, so it is cut after every block to what those behind it still need: the costly
+    shallow strides see little more than the tile.
     """
     hidden = decoder.conv_in(latents)
     if decoder.in_shortcut:
@@ -45,11 +45,14 @@ def decode_tile(
     for level in range(len(layers) - 1, -1, -1):
         if layers[level] == 0:  # an empty block: its upsampler is the last convolution
             continue
-        hidden = decoder.up_blocks[level](hidden)
-        up = 2 if level < len(layers) - 1 else 1
-        cells *= up
-        needed = int(np.ceil(reach(layers, level) * cells))
-        hidden, margins = cut(hidden, margins, up, needed)
+        blocks = list(decoder.up_blocks[level])  # all but the deepest level begin by upsampling
+        for index, block in enumerate(blocks):
+            hidden = block(hidden)
+            up = 2 if index == 0 and level < len(layers) - 1 else 1
+            cells *= up
+            ahead = 2 * (len(blocks) - 1 - index)  # cells that the level's next blocks reach
+            needed = int(np.ceil(reach(layers, level) * cells)) + ahead
+            hidden, margins = cut(hidden, margins, up, needed)
     hidden = decoder.conv_act(decoder.norm_out(hidden.movedim(1, -1)).movedim(-1, 1))
     pixels = cut(decoder.conv_out(hidden), margins, 1 if layers[0] > 0 else 2, 0)[0]
     return pixels

@@ -22,6 +22,7 @@ from geodiff.jobs.measures.distances import (
 )
 from geodiff.jobs.measures.large import Large, measure_large
 from geodiff.jobs.measures.memorisation import Memorisation, Training, memorisation
+from geodiff.jobs.measures.mesh import mesh
 from geodiff.jobs.measures.trials import Trial
 from geodiff.jobs.mosaic.sampling import Sampling
 from geodiff.models.bundle import Model
@@ -39,6 +40,7 @@ class CodecFigures:
     distance: float | None  # of EfficientNet-Lite0's features; None without its package
     similarity: float  # cosine of embeddings before and after
     detail: float  # power of waves shorter than 8 px over that of real pixels
+    mesh: float | None  # see measures.mesh
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Row:
     codec: CodecFigures | None = None
     sharpness: float | None = None  # synthetic over real: mean difference of neighbouring pixels
     detail: float | None = None
+    mesh: float | None = None  # see measures.mesh; of synthetic pixels and of real ones
+    mesh_real: float | None = None
     spectrum: tuple[float | None, ...] = ()
     memory: Memorisation | None = None
     large: Large | None = None
@@ -72,6 +76,8 @@ class Row:
             "codec": None if self.codec is None else vars(self.codec),
             "sharpness": self.sharpness,
             "detail": self.detail,
+            "mesh": self.mesh,
+            "mesh_real": self.mesh_real,
             "spectrum": list(self.spectrum),
             "memorisation": None if self.memory is None else self.memory.as_dict(),
             "large": None if self.large is None else self.large.as_dict(),
@@ -117,6 +123,8 @@ def measure(
         codec=codec_figures(model, trial),
         sharpness=ratio(metrics.sharpness(trial.made), metrics.sharpness(trial.real)),
         detail=metrics.detail(trial.made, trial.real),
+        mesh=mesh(trial.made, model.codec.factor),
+        mesh_real=mesh(trial.real, model.codec.factor),
         spectrum=spectrum(trial.made, trial.real),
         large=large,
         memory=(yield from memorisation(trial.real, trial.made, training, model))
@@ -147,6 +155,7 @@ def codec_figures(model: Model, trial: Trial) -> CodecFigures:
         distance=feature_distance(trial.real, trial.decoded),
         similarity=metrics.similarity(before, after),
         detail=metrics.detail(trial.decoded, trial.real),
+        mesh=mesh(trial.decoded, model.codec.factor),
     )
 
 

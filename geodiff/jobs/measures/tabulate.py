@@ -80,6 +80,9 @@ def detail_row(row: Row) -> dict[str, str]:
         "detail": number(row.detail),
         "of mosaics": number(row.large.detail if row.large else None),
         "of codec": number(row.codec.detail),
+        "mesh": number(row.mesh),
+        "mesh of real": number(row.mesh_real),
+        "mesh of codec": number(row.codec.mesh),
         "sharpness": number(row.sharpness),
         "seam peak (chance to 95 %)": (
             f"{seams.peak:.3f} ({seams.chance:.3f} to {seams.limit:.3f})" if seams else ""

@@ -101,6 +101,7 @@ class CodecConfig(RunConfig):
     gradient: float = 0.0  # weight of the absolute error of pixel differences
     feature: float = 0.0  # weight of the feature distance (EfficientNet-Lite0, extra `train`)
     texture: float = 0.0  # weight of the difference of local contrast in waves of 2 to 16 px
+    mesh: float = 0.0  # weight of the error that repeats with every latent
     embedding: float = 0.0  # weight of one minus the cosine of the embeddings by ``encoder``
     encoder: str | None = None  # folder of a trained encoder, where embedding is above 0
     adversarial: float = 0.0  # weight of a critic over features (EfficientNet-Lite0, extra `train`)

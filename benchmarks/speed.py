@@ -4,9 +4,10 @@ Run: python benchmarks/speed.py [--sides 1024 2048] [--mode balanced] [--layout 
 
 Each side is one `geodiff.synthesize` in a process of its own, timed from the start of the
 interpreter. The seconds inside the denoiser, the codec's decoder and the probe that steers are
-added up; what is in none of them is the engine's own: loading the model, noise, field, blending,
-solver, reading and writing. With several runs the fastest counts. Prints Markdown tables for
-docs/performance.md: figures are of this machine and this moment, so read shares and ratios.
+added up, and those that loading the model takes; what is in none of them is the engine's own:
+noise, field, blending, solver, reading and writing. With several runs the fastest counts. Prints
+Markdown tables for docs/performance.md: figures are of this machine and this moment, so read shares
+and ratios.
 """
 
 from __future__ import annotations
@@ -47,19 +48,20 @@ class Timed:
     denoiser: float
     decoder: float
     probe: float
+    loading: float
     peak_mb: float
     wall: float = 0.0  # of the process
 
     @property
     def engine(self) -> float:
-        """Seconds that are no network's."""
-        return self.job - self.denoiser - self.decoder - self.probe
+        """Seconds that are no network's, once they are loaded."""
+        return self.job - self.denoiser - self.decoder - self.probe - self.loading
 
     def row(self) -> dict[str, str]:
         """A line of the table."""
         shares = {
             "denoiser": self.denoiser, "decoder": self.decoder, "probe": self.probe,
-            "everything else": self.engine,
+            "loading": self.loading, "everything else": self.engine,
         }  # fmt: skip
         return {
             "side": f"{self.side} px",
@@ -94,7 +96,7 @@ def child(side: int, mode: str, layout: str, folder: str) -> None:
     import geodiff
 
     denoiser, decoder = Stopwatch(FieldUNet, "forward"), Stopwatch(Codec, "decode_tile")
-    probe = Stopwatch(Probe, "nudge")
+    probe, loading = Stopwatch(Probe, "nudge"), Stopwatch(Model, "load")
     left, bottom = CORNER
     box = (left, bottom, left + 0.6 * side, bottom + 0.6 * side)
     began = time.perf_counter()
@@ -105,7 +107,7 @@ def child(side: int, mode: str, layout: str, folder: str) -> None:
     job = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     count = result.plan.evaluations
-    shares = denoiser.seconds, decoder.seconds, probe.seconds
+    shares = [watch.seconds for watch in (denoiser, decoder, probe, loading)]
     print(json.dumps(asdict(Timed(side, count, job, *shares, peak))))
 
 

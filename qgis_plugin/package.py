@@ -10,17 +10,25 @@ import sys
 import zipfile
 from pathlib import Path
 
+PUBLISHED = ("email", "tracker", "repository", "homepage")
+"""What plugins.qgis.org needs in the metadata beyond what QGIS does; three are addresses."""
+
 HERE = Path(__file__).parent
 PLUGIN = "geodiff_qgis"
 KINDS = {".py", ".txt", ".svg", ".md", ".qm", ".ts", ""}
 """Suffixes of what is packed; LICENSE has none."""
 
 
-def version() -> str:
-    """The plugin's version, from its metadata."""
+def metadata() -> configparser.SectionProxy:
+    """The plugin's metadata."""
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(HERE / PLUGIN / "metadata.txt", "utf-8")
-    return parser["general"]["version"]
+    return parser["general"]
+
+
+def missing() -> list[str]:
+    """What stands between this zip and plugins.qgis.org."""
+    return [name for name in PUBLISHED if not metadata().get(name, "").strip()]
 
 
 def files() -> list[Path]:
@@ -46,6 +54,8 @@ def pack(target: Path) -> Path:
 
 
 if __name__ == "__main__":
-    chosen = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(f"{PLUGIN}-{version()}.zip")
-    made = pack(chosen)
+    name = f"{PLUGIN}-{metadata()['version']}.zip"
+    made = pack(Path(sys.argv[1] if len(sys.argv) > 1 else name))
     print(f"{made}: {len(files())} files, {made.stat().st_size / 1e3:.0f} kB")
+    if missing():
+        print(f"for plugins.qgis.org metadata.txt still needs {', '.join(missing())}")

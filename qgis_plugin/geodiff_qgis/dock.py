@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from qgis.gui import QgisInterface, QgsCollapsibleGroupBox
@@ -99,11 +100,17 @@ class GeodiffDock(QDockWidget):
         self.preview.ask_now()
 
     def take(self, request: Request) -> None:
-        """Show the settings of a former run."""
-        self.source.restore(request)
+        """Show the settings of a former run, and say what of it is gone."""
+        gone = ""
+        try:
+            self.source.restore(request)
+        except Unusable as error:
+            gone = str(error)
         self.extent.offer_whole(self.source.places)
         self.extent.restore(request)
         self.how.restore(request)
+        if gone:
+            self.running.warn(gone)
 
     def let_go(self) -> None:
         """The plugin is switched off, or QGIS closes."""
@@ -116,6 +123,7 @@ class GeodiffDock(QDockWidget):
         """Plan as soon as somebody looks."""
         super().showEvent(event)
         self.extent.offer_map()
+        self.running.look()
         self.refresh()
 
     def hideEvent(self, event: Any) -> None:
@@ -136,6 +144,8 @@ class GeodiffDock(QDockWidget):
     def _finished(self, succeeded: bool) -> None:
         if succeeded and self.how.is_temporary:
             self.how.renew()
+            with suppress(Unusable):
+                self.preview.moved(self.request())
             self.refresh()
 
     def _body(self) -> QWidget:

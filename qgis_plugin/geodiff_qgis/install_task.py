@@ -15,6 +15,7 @@ from geodiff_qgis import managed
 from geodiff_qgis.environment import managed_program
 from geodiff_qgis.runner import Cancelled, RunError
 from geodiff_qgis.sources import tr
+from geodiff_qgis.task import flags
 
 
 class InstallTask(QgsTask):
@@ -30,7 +31,7 @@ class InstallTask(QgsTask):
     _alive: set[InstallTask] = set()  # noqa: RUF012
 
     def __init__(self, requirement: str, root: Path) -> None:
-        super().__init__(tr("Geodiff: set up"), QgsTask.Flag.CanCancel)
+        super().__init__(tr("Geodiff: set up"), flags())
         self.root, self.requirement, self.error = root, requirement, ""
         managed.Recipe("python", managed.OLDEST_PYTHON, requirement)  # refuses what is none
         self.tool: managed.Tool | None = None
@@ -58,7 +59,7 @@ class InstallTask(QgsTask):
 
     def _make(self, recipe: managed.Recipe) -> None:
         folder = recipe.folder(self.root)
-        if not managed.is_whole(recipe, self.root):
+        if not (managed.is_whole(recipe, self.root) and self._answers(folder)):
             try:
                 for line, command in managed.commands(recipe, self.root):
                     self.heard.emit(line)
@@ -68,6 +69,16 @@ class InstallTask(QgsTask):
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
         self.result = {"program": managed_program(str(folder))}
+
+    def _answers(self, folder: Path) -> bool:
+        """Whether its geodiff still runs: the Python that it was made of may be gone."""
+        try:
+            self._follow([managed_program(str(folder)), "--version"])
+        except Cancelled:
+            raise
+        except RunError:
+            return False
+        return True
 
     def _follow(self, command: list[str]) -> None:
         self.tool = managed.Tool(command)

@@ -20,6 +20,11 @@ OLDEST_PYTHON = (3, 11)
 CARD = "environment.json"
 """What an environment was made of. Written last, so that only a whole one has it."""
 
+SOURCES = (".py", ".toml", ".json", ".safetensors")
+"""Ends of the names of files that an installation depends on."""
+MADE = {"build", "dist", "runs", "datasets"}
+"""Folders at the top of a copy of the repository that are no part of what is installed."""
+
 NAMES = ("python3.13", "python3.12", "python3.11", "python3", "python")
 
 
@@ -54,13 +59,25 @@ class Recipe:
     def _content(self) -> bytes:
         """What tells one state of a folder or wheel from another; nothing for a name."""
         path = Path(self.requirement.strip().partition("[")[0])
-        with contextlib.suppress(OSError):
-            return (path / "pyproject.toml" if path.is_dir() else path).read_bytes()
-        return b""
+        told = hashlib.sha256()
+        for file in sources(path) if path.is_dir() else [path]:
+            with contextlib.suppress(OSError):
+                told.update(str(file.relative_to(path)).encode() + file.read_bytes())
+        return told.digest()
 
     def folder(self, root: Path) -> Path:
         """Where the environment lies, below the folder of all of them."""
         return root / f"venv-{self.hash}"
+
+
+def sources(folder: Path) -> Iterator[Path]:
+    """The files of a copy of the repository that an installation depends on."""
+    for root, folders, names in os.walk(folder):
+        left_out = MADE if Path(root) == folder else set()
+        folders[:] = sorted({name for name in folders if name[0] != "."} - left_out)
+        if "pyvenv.cfg" in names:
+            folders.clear()
+        yield from (Path(root, name) for name in sorted(names) if name.endswith(SOURCES))
 
 
 def pythons(

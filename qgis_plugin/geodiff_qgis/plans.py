@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +11,6 @@ LONG = 600.0
 HEAVY = 2000.0
 """MB of disk from which a run is asked about first."""
 
-COUNTABLE = 4000.0
-"""Megapixels up to which geodiff's own plan comes in a moment."""
-SECONDS, EVALUATIONS = 12.0, 555.0
-"""Of a megapixel in charts and mode balanced, on two cores without a GPU."""
-WORK = {"fast": 0.7, "quality": 3.1, "paper": 59.0}
-"""Evaluations of the other modes in charts, balanced being 1."""
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -26,7 +18,7 @@ class Plan:
 
     width: int
     height: int
-    crs: str | None  # of the grid; None: pixel coordinates; empty: not known yet
+    crs: str | None  # of the grid; None: pixel coordinates
     bounds: tuple[float, float, float, float]  # west, south, east, north in the CRS
     gsd: float  # metres a pixel
     evaluations: int
@@ -56,30 +48,6 @@ class Plan:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"geodiff's plan has no usable {error}") from error
-
-    @classmethod
-    def rough(cls, width_m: float, height_m: float, gsd: float, mode: str | None) -> Plan | None:
-        """A guess for a very large box, at once; None for a smaller one.
-
-        It has no place on the grid: only the snapped box of a real plan is shown on the map.
-        """
-        width, height = round(width_m / gsd), round(height_m / gsd)
-        megapixels = width * height / 1e6
-        if megapixels < COUNTABLE:
-            return None
-        return cls(
-            width=width,
-            height=height,
-            crs="",
-            bounds=(0.0, 0.0, 0.0, 0.0),
-            gsd=gsd,
-            evaluations=round(EVALUATIONS * megapixels),
-            seconds=SECONDS * WORK.get(mode or "balanced", 1.0) * megapixels,
-            memory_mb=1000.0,
-            disk_mb=6 * megapixels,
-            charts=math.ceil(width / 2048) * math.ceil(height / 2048),
-            notes=(),
-        )
 
     @property
     def is_large(self) -> bool:

@@ -9,6 +9,7 @@ from qgis.PyQt.QtGui import QIcon
 
 from geodiff_qgis.algorithms.embed import Embed
 from geodiff_qgis.algorithms.imagine import Imagine
+from geodiff_qgis.algorithms.mix import Mix
 from geodiff_qgis.algorithms.synthesize import Synthesize
 
 ICON = str(Path(__file__).with_name("icon.svg"))
@@ -35,7 +36,7 @@ class GeodiffProvider(QgsProcessingProvider):
 
     def loadAlgorithms(self) -> None:
         """One of each."""
-        for algorithm in (Synthesize(), Embed(), Imagine()):
+        for algorithm in (Synthesize(), Embed(), Imagine(), Mix()):
             self.addAlgorithm(algorithm)
 
     def defaultRasterFileExtension(self) -> str:

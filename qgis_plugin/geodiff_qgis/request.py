@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -11,6 +12,9 @@ RASTER = ("bands", "scale")
 CATALOGUE = ("stac", "collection", "datetime", "stac_requester_pays")
 WORDS = ("text", "layout_file", "attribute", "layer", "soft_border")
 
+PATHS = ("like", "reference", "embeddings", "first", "second", "stac", "layout_file", "model")
+"""Fields that may name a file or folder, beside ``out``."""
+
 TAKES = {
     "synthesize": (
         *("out", *PLACE, "like", "reference", *RASTER, "embeddings", *CATALOGUE, *WORDS),
@@ -18,8 +22,12 @@ TAKES = {
     ),
     "embed": ("out", *PLACE, "like", *RASTER, *CATALOGUE, "device", "overwrite"),
     "imagine": ("out", *PLACE, "like", *WORDS, "seed", "overwrite"),
+    "mix": ("out", "weight", "overwrite"),
 }
 """Command -> the fields that it has options for, in the order in which they are written."""
+
+POSITIONAL = {"embed": ("reference",), "mix": ("first", "second")}
+"""Command -> the fields that are written without an option, before all others."""
 
 MODES = ("balanced", "fast", "quality", "paper")
 LAYOUTS = ("auto", "single", "world")
@@ -59,7 +67,7 @@ class Request:
     the command has no option for, so that nothing a user chose is dropped in silence.
     """
 
-    command: str  # synthesize, embed or imagine
+    command: str  # one of TAKES
     out: str  # the file to write
     box: Box | None = None  # None: all of the source
     crs: str | None = None  # of the output
@@ -69,6 +77,9 @@ class Request:
     bands: tuple[int, int, int] | None = None  # red, green and blue, from 1
     scale: tuple[float, float] | None = None  # values that become 0 and 255
     embeddings: str | None = None  # a saved grid to go by
+    first: str | None = None  # of mix: the grid that is turned
+    second: str | None = None  # of mix: the grid that it is turned to
+    weight: float | None = None  # of the second one, 0 to 1
     stac: str | None = None  # a catalogue to go by
     collection: tuple[str, ...] = ()
     datetime: str | None = None
@@ -89,20 +100,16 @@ class Request:
     def __post_init__(self) -> None:
         if self.command not in TAKES:
             raise ValueError(f"geodiff {self.command} is not known here: {', '.join(TAKES)}")
-        taken = {"command", *TAKES[self.command]} | ({"reference"} & {self._positional})
+        taken = {"command", *TAKES[self.command], *POSITIONAL.get(self.command, ())}
         for field in fields(self):
             if field.name not in taken and getattr(self, field.name) not in (None, (), False):
                 raise ValueError(f"geodiff {self.command} has no option {option(field.name)}")
 
-    @property
-    def _positional(self) -> str:
-        return "reference" if self.command == "embed" else ""
-
     def words(self) -> list[str]:
         """The words after the program's name; a value never looks like an option of its own."""
         words = [self.command]
-        if self._positional and self.reference is not None:
-            words.append(self.reference)
+        given = [getattr(self, name) for name in POSITIONAL.get(self.command, ())]
+        words += [value for value in given if value is not None]
         for name in TAKES[self.command]:
             value = getattr(self, name)
             if value is None or value is False:
@@ -123,6 +130,15 @@ class Request:
         """The same with other fields."""
         return replace(self, **changes)
 
+    def absolute(self) -> Request:
+        """The same with whole paths, as seen from the folder of this process.
+
+        What names no file here, such as a catalogue's address, stays as it is.
+        """
+        named = {name: getattr(self, name) for name in PATHS}
+        found = {name: os.path.abspath(path) for name, path in named.items() if _exists(path)}
+        return self.but(out=os.path.abspath(self.out), **found)
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready, without what is not set."""
         return {k: v for k, v in asdict(self).items() if v not in (None, (), False)}
@@ -136,6 +152,10 @@ class Request:
         if given.get("box") is not None:
             given["box"] = Box(**given["box"])
         return cls(**given)
+
+
+def _exists(path: str | None) -> bool:
+    return path is not None and os.path.exists(path)
 
 
 def option(name: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +46,7 @@ def raster_file(layer: QgsRasterLayer | None) -> str:
         raise Unusable(
             tr("{} comes from a web service or database ({}): {}.").format(name, kind, tr(SAVE))
         )
-    source = str(layer.source())
+    source = str(layer.source()).partition("|option:")[0]
     if source.startswith("/vsimem/"):
         raise Unusable(tr("{} lies in the memory of QGIS: {}.").format(name, tr(SAVE)))
     if os.path.isabs(source) and not source.startswith("/vsi") and not os.path.isfile(source):
@@ -114,9 +116,15 @@ def saved_file(layer: QgsVectorLayer) -> PolygonFile | None:
 
 
 def written(layer: QgsVectorLayer, selected: bool, folder: str) -> PolygonFile:
-    """A copy of a layer as a GeoPackage. Raises Unusable where it cannot be written."""
-    name = "".join(sign if sign.isalnum() or sign in "-_ " else "_" for sign in layer.name())
-    path = os.path.join(folder, f"{name.strip() or 'polygons'}.gpkg")
+    """A copy of a layer as a GeoPackage; a layer that shows the same again is the same file.
+
+    Raises Unusable where it cannot be written.
+    """
+    folder = os.path.join(folder, fingerprint(layer, selected))
+    path = os.path.join(folder, f"{copy_name(layer)}.gpkg")
+    if os.path.exists(path):
+        return PolygonFile(path, None)
+    os.makedirs(folder, exist_ok=True)
     options = QgsVectorFileWriter.SaveVectorOptions()
     options.driverName = "GPKG"
     options.layerName = "polygons"
@@ -124,8 +132,23 @@ def written(layer: QgsVectorLayer, selected: bool, folder: str) -> PolygonFile:
     context = QgsCoordinateTransformContext()
     answer = QgsVectorFileWriter.writeAsVectorFormatV3(layer, path, context, options)
     if answer[0] != QgsVectorFileWriter.NoError:
+        shutil.rmtree(folder, ignore_errors=True)
         raise Unusable(tr("{} cannot be copied: {}").format(layer.name(), answer[1]))
     return PolygonFile(path, None)
+
+
+def copy_name(layer: QgsVectorLayer) -> str:
+    """The name of a copy, without its suffix: that of the layer, as far as files may bear it."""
+    name = "".join(sign if sign.isalnum() or sign in "-_ " else "_" for sign in layer.name())
+    return name.strip() or "polygons"
+
+
+def fingerprint(layer: QgsVectorLayer, selected: bool) -> str:
+    """Tells what a layer shows now from what it shows after another edit, filter or selection."""
+    told = hashlib.sha256(repr((layer.crs().toWkt(), layer.fields().names())).encode())
+    for feature in layer.getSelectedFeatures() if selected else layer.getFeatures():
+        told.update(bytes(feature.geometry().asWkb()) + repr(feature.attributes()).encode())
+    return told.hexdigest()[:16]
 
 
 def tr(text: str) -> str:

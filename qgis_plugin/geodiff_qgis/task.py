@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from typing import Any
 
 from qgis.core import QgsTask
 from qgis.PyQt.QtCore import QObject, pyqtSignal
@@ -51,6 +52,12 @@ def follow(program: environment.Program, child: Run, tell: Callable[[Event], Non
     return None
 
 
+def flags() -> Any:
+    """Of a task that tells its end itself; QGIS before 3.26 also calls a cancelled one failed."""
+    can_cancel = QgsTask.Flag.CanCancel
+    return can_cancel | getattr(QgsTask.Flag, "Silent", can_cancel)
+
+
 class RunTask(QgsTask):
     """Runs ``words`` with the program, in QGIS's list of tasks.
 
@@ -67,7 +74,7 @@ class RunTask(QgsTask):
     def __init__(
         self, title: str, program: environment.Program, words: list[str], out: str | None = None
     ) -> None:
-        super().__init__(title, QgsTask.Flag.CanCancel)
+        super().__init__(title, flags())
         self.program, self.error = program, ""
         self.child = Run([program.path, *words], out)
         self.progress_so_far = Progress()

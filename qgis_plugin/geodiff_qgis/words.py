@@ -26,10 +26,9 @@ def stage_words(event: Event) -> str:
 
 def size_words(plan: Plan) -> str:
     """Pixels, ground and CRS of a plan."""
-    size = tr("{} x {} px, {:.3g} m a pixel").format(
-        f"{plan.width:,}", f"{plan.height:,}", plan.gsd
+    return tr("{} x {} px, {:.3g} m a pixel, {}").format(
+        f"{plan.width:,}", f"{plan.height:,}", plan.gsd, plan.crs or tr("no CRS")
     )
-    return size if plan.crs == "" else f"{size}, {plan.crs or tr('no CRS')}"
 
 
 def cost_words(plan: Plan) -> str:

@@ -1,7 +1,7 @@
 """Speaks as geodiff does, in a moment and without a model; FAKE_GEODIFF says how it behaves.
 
-ok, dies, killed, hangs, ignores, orphan, garbage, forgets, old, other, large. It writes the hidden
-files that geodiff writes, so that a test sees whether they are left.
+ok, dies, killed, hangs, ignores, orphan, garbage, forgets, old, other, large, refuses. It writes
+the hidden files that geodiff writes, so that a test sees whether they are left.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def tidy(out: Path) -> None:
 def stopped(out: Path) -> None:
     """Asked to stop."""
     tidy(out)
-    print("Error: interrupted: unfinished files are removed", file=sys.stderr, flush=True)
+    # Not print: the signal may have come in the middle of one.
+    os.write(2, b"Error: interrupted: unfinished files are removed\n")
     sys.exit(130)
 
 
@@ -112,7 +113,7 @@ def main() -> None:
         print(json.dumps({"versions": {"geodiff": "0.1.0"}, "devices": ["cpu"], "model": None}))
     elif "--dry-run" in sys.argv:
         if MODE == "refuses":
-            sys.exit("Error: the box is larger than the earth: give a smaller one")
+            sys.exit("Error: the mosaic has 13126630 charts, more than 200000: give a smaller box")
         large = {"seconds": 90000.0, "disk_mb": 5e6} if MODE == "large" else {}
         print(json.dumps({**PLAN, **large}))
     else:

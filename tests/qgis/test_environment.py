@@ -111,8 +111,17 @@ def test_another_requirement_is_another_environment(tmp_path: Path) -> None:
     folders = {recipe.folder(tmp_path) for recipe in recipes}
     assert len(folders) == 4
     assert folders == {recipe.folder(tmp_path) for recipe in recipes}
-    (source / "pyproject.toml").write_text("version = 2")
-    assert len(folders & {recipe.folder(tmp_path) for recipe in recipes}) == 2
+    for left_out in (".venv", "datasets"):
+        (source / left_out).mkdir()
+        (source / left_out / "other.py").write_text("")
+    assert folders == {recipe.folder(tmp_path) for recipe in recipes}
+    (source / "jobs" / "datasets").mkdir(parents=True)
+    part = "jobs/datasets/part.py"
+    for name, text in (("pyproject.toml", "version = 2"), (part, "x = 1"), (part, "x = 2")):
+        (source / name).write_text(text)
+        now = {recipe.folder(tmp_path) for recipe in recipes}
+        assert len(folders & now) == 2
+        folders = now
 
 
 @pytest.mark.parametrize("nothing", ["", " ", "--index-url=http://evil"])

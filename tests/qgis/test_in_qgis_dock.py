@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 pytest.importorskip("qgis.core")
 pytest.importorskip("pytest_qgis")
 
-from qgis.core import QgsCoordinateReferenceSystem, QgsProject, QgsRectangle
+from qgis.core import Qgis, QgsCoordinateReferenceSystem, QgsProject, QgsRectangle
 from qgis.gui import QgsMapToolExtent, QgsMapToolPan
 from qgis.PyQt.QtWidgets import QLineEdit
 
@@ -51,6 +52,12 @@ def planned(dock: Any) -> bool:
 
 def ended(dock: Any) -> bool:
     return until(lambda: dock.running.task is None and not dock.waiting)
+
+
+def warned(dock: Any) -> str:
+    """What the message bar says."""
+    shown = dock.running.iface.messageBar().get_messages(Qgis.MessageLevel.Warning)
+    return " ".join(shown)
 
 
 def mosaics() -> list[str]:
@@ -102,6 +109,41 @@ def test_a_former_run_is_taken_again(dock: Any, tmp_path: Path) -> None:
     assert dock.request() == request
 
 
+def test_a_former_runs_layer_is_found_or_added_and_never_another_one(
+    dock: Any, tmp_path: Path
+) -> None:
+    photo = raster_layer(picture(tmp_path / "photo.tif"))
+    dock.source.kind.setCurrentIndex(kinds.RASTER)
+    former = dock.request()
+    QgsProject.instance().removeMapLayer(photo.id())
+    raster_layer(picture(tmp_path / "another.tif"))
+    dock.take(former)
+    assert dock.request() == former
+    assert len(QgsProject.instance().mapLayersByName("photo")) == 1
+    QgsProject.instance().removeMapLayer(dock.source.raster.currentLayer().id())
+    (tmp_path / "photo.tif").unlink()
+    dock.take(former)
+    assert f"{former.reference}, which that run went by, is gone" in warned(dock)
+    with pytest.raises(Unusable, match="no raster layer"):
+        dock.request()
+
+
+def test_a_former_run_finds_the_layer_that_it_copied(dock: Any) -> None:
+    layer = polygon_layer("my plan")
+    polygon_layer("another")
+    dock.source.kind.setCurrentIndex(kinds.POLYGONS)
+    dock.source.polygons.setLayer(layer)
+    dock.source.field.setField("text")
+    former = dock.request()
+    for other in (kinds.NOTHING, kinds.POLYGONS):
+        dock.source.kind.setCurrentIndex(other)
+    dock.source.polygons.setCurrentIndex(1 - dock.source.polygons.currentIndex())
+    assert dock.request() != former
+    dock.take(former)
+    assert dock.request() == former
+    assert dock.source.polygons.currentLayer().id() == layer.id()
+
+
 def test_cancel_stops_the_child_and_leaves_nothing(
     dock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,16 +186,31 @@ def test_a_large_mosaic_is_asked_about_first(dock: Any, monkeypatch: pytest.Monk
     assert mosaics() == []
 
 
-def test_a_continent_is_guessed_and_asked_about(dock: Any) -> None:
-    asked: list[str] = []
-    dock.running.asks = lambda title, question: asked.append(question)  # and says no
+def test_what_geodiff_will_not_plan_is_said_in_its_words(
+    dock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_GEODIFF", "refuses")
     dock.extent.set_box(Box(-125.0, 25.0, -65.0, 49.0))
-    assert dock.preview.task is None
-    assert "rough guess" in dock.preview.notes.text()
+    assert until(lambda: "more than 200000: give a smaller box" in dock.preview.cost.text())
     dock.running.run.click()
-    assert dock.running.task is None
-    assert "days" in asked[0]
-    assert "TB of disk" in asked[0]
+    assert ended(dock)
+    assert "more than 200000: give a smaller box" in dock.running.status.text()
+    assert mosaics() == []
+
+
+def test_a_plan_is_asked_for_once(dock: Any) -> None:
+    """Neither another temporary file after a run nor Run itself asks for the same again."""
+    polygon_layer()
+    dock.source.kind.setCurrentIndex(kinds.POLYGONS)
+    dock.source.field.setField("text")
+    assert planned(dock)
+    plan = dock.preview.plan
+    dock.running.run.click()
+    assert dock.running.task is not None
+    assert until(lambda: len(mosaics()) == 1)
+    assert ended(dock)
+    assert dock.preview.plan is plan
+    assert dock.preview.is_about(dock.request())
 
 
 def test_a_file_that_exists_is_asked_about(dock: Any, tmp_path: Path) -> None:
@@ -204,19 +261,25 @@ def test_an_unfinished_mosaic_may_go_on_or_begin_anew(dock: Any, tmp_path: Path)
     [
         (lambda dock: dock.how.seed.setText(""), "whole number"),
         (lambda dock: dock.how.seed.setText("9" * 19), "whole number"),
+        (lambda dock: dock.how.file.setFilePath("town.tif"), "whole path, with its folder"),
+        (lambda dock: dock.how.file.setFilePath(tempfile.gettempdir()), "is a folder"),
+        (lambda dock: typed(dock, "1,2,3"), "four numbers"),
+        (lambda dock: typed(dock, "1,2,3,4 [EPSG:nine]"), "does not know the CRS"),
         (lambda dock: dock.extent.res.setText("-1"), "no number above 0"),
         (lambda dock: dock.source.kind.setCurrentIndex(kinds.TEXT), "Write what"),
         (lambda dock: dock.source.kind.setCurrentIndex(kinds.RASTER), "no raster layer"),
         (lambda dock: dock.source.kind.setCurrentIndex(kinds.POLYGONS), "no polygon layer"),
         (lambda dock: dock.source.kind.setCurrentIndex(kinds.GRID), "Choose the file"),
         (lambda dock: dock.extent.box.setOutputExtentFromUser(POINT, utm()), "no area"),
+        (lambda dock: dock.extent.box.clear(), "There is no extent yet"),
     ],
 )
 def test_bad_input_is_said_and_run_does_nothing(dock: Any, spoil: Any, reason: str) -> None:
     spoil(dock)
     dock.refresh()
     dock.running.run.click()
-    assert reason in dock.running.status.text()
+    assert reason in dock.preview.size.text()
+    assert reason in warned(dock)
     assert dock.running.task is None
     assert dock.preview.plan is None
 
@@ -228,6 +291,36 @@ def test_without_geodiff_the_message_says_how_to_set_it_up(
     dock.how.seed.setText("5")
     dock.running.run.click()
     assert until(lambda: "Set up geodiff" in dock.running.status.text())
+
+
+def test_a_missing_geodiff_is_said_when_the_panel_opens(
+    qgis_iface: Any, qgis_new_project: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GEODIFF_EXECUTABLE", str(tmp_path / "none"))
+    qgis_iface.mainWindow().show()
+    shown = GeodiffDock(qgis_iface, lambda *_: None)
+    told: list[str] = []
+    shown.running.tell = lambda reason, level: told.append(reason)
+    for _ in range(2):
+        shown.show()
+        shown.hide()
+    assert len(told) == 1
+    assert "Set up geodiff" in told[0]
+    shown.let_go()
+    shown.close()
+
+
+def test_the_map_is_offered_when_its_first_layer_comes(dock: Any, tmp_path: Path) -> None:
+    dock.extent.box.clear()
+    assert dock.extent.typed.text() == "not chosen yet"
+    layer = raster_layer(picture(tmp_path / "photo.tif"))
+    dock.canvas.setExtent(layer.extent())
+    assert until(lambda: not dock.extent.box.outputExtent().isEmpty())
+    assert dock.request().box.crs == UTM
+    before = dock.request()
+    dock.canvas.setExtent(QgsRectangle(0, 0, 9, 9))
+    until(lambda: not dock.extent.soon.isActive())
+    assert dock.request() == before
 
 
 def test_a_project_without_crs_says_so(qgis_iface: Any, qgis_new_project: Any) -> None:

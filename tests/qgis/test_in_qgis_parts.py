@@ -15,9 +15,11 @@ from osgeo import gdal
 from qgis.core import (
     QgsApplication,
     QgsCoordinateReferenceSystem,
+    QgsProcessingAlgRunnerTask,
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
+    QgsProcessingOutputLayerDefinition,
     QgsProject,
     QgsRasterLayer,
     QgsRectangle,
@@ -25,7 +27,7 @@ from qgis.core import (
 )
 
 from geodiff_qgis import result, settings
-from geodiff_qgis.place import box_of, rectangle_in
+from geodiff_qgis.place import box_of
 from geodiff_qgis.provider import GeodiffProvider
 from geodiff_qgis.request import Box
 from geodiff_qgis.sources import (
@@ -35,7 +37,7 @@ from geodiff_qgis.sources import (
     raster_file,
     raster_scale,
 )
-from tests.qgis.in_qgis import UTM, picture, polygon_layer, raster_layer, utm
+from tests.qgis.in_qgis import UTM, picture, polygon_layer, raster_layer, until, utm
 
 pytestmark = pytest.mark.usefixtures("qgis_app", "qgis_new_project")
 
@@ -46,6 +48,11 @@ def test_a_raster_layer_is_its_file(tmp_path: Path) -> None:
     assert raster_file(layer) == path
     assert raster_bands(layer) is None
     assert raster_scale(layer) is None
+
+
+def test_options_of_gdal_are_no_part_of_the_file(tmp_path: Path) -> None:
+    path = picture(tmp_path / "photo.tif")
+    assert raster_file(raster_layer(f"{path}|option:NUM_THREADS=2")) == path
 
 
 def test_one_band_is_grey_and_more_bits_are_taken_as_drawn(tmp_path: Path) -> None:
@@ -80,6 +87,24 @@ def test_a_layer_in_memory_becomes_a_geopackage(tmp_path: Path) -> None:
     copy = QgsVectorLayer(made.path, "copy", "ogr")
     assert [f["text"] for f in copy.getFeatures()] == ["forest", "a harbour"]
     assert copy.crs() == utm()
+
+
+def test_the_copy_is_made_anew_only_when_the_layer_shows_something_else(tmp_path: Path) -> None:
+    layer = polygon_layer()
+
+    def copy(selected: bool = False) -> str:
+        return polygon_file(layer, "text", selected, str(tmp_path)).path
+
+    first = copy()
+    written = Path(first).stat().st_mtime_ns
+    assert copy() == first
+    assert Path(first).stat().st_mtime_ns == written
+    layer.selectByIds([1])
+    assert len({first, copy(), copy(selected=True)}) == 2
+    layer.dataProvider().changeAttributeValues({2: {0: "a lake"}})
+    assert copy() != first
+    texts = [f["text"] for f in QgsVectorLayer(copy(), "copy", "ogr").getFeatures()]
+    assert texts == ["forest", "a lake"]
 
 
 def test_a_saved_layer_is_read_where_it_lies_unless_it_shows_something_else(
@@ -136,13 +161,6 @@ def test_boxes_keep_their_crs_and_have_one() -> None:
             box_of(empty, utm())
 
 
-def test_a_box_seen_in_another_crs() -> None:
-    box = Box(-117.76, 34.09, -117.75, 34.098)
-    seen = rectangle_in(box, utm(), QgsProject.instance())
-    assert seen is not None
-    assert 900 < seen.width() < 950
-
-
 def test_a_mosaic_says_that_it_is_synthetic(tmp_path: Path) -> None:
     path = picture(tmp_path / "town.tif")
     item = {
@@ -193,10 +211,14 @@ class Told(QgsProcessingFeedback):
         self.lines: list[str] = []
         self.percents: list[float] = []
         self.left = cancel_after
+        self.command = ""
         self.progressChanged.connect(self.percents.append)
 
     def pushInfo(self, info: str) -> None:
         self.lines.append(info)
+
+    def pushCommandInfo(self, info: str) -> None:
+        self.command = info
 
     def pushWarning(self, warning: str) -> None:
         self.lines.append(warning)
@@ -233,7 +255,7 @@ EXTENT = "380000,380150,3990000,3990150 [EPSG:32611]"
 
 def test_the_algorithms_are_in_the_toolbox(toolbox: Any) -> None:
     names = {algorithm.id() for algorithm in toolbox.algorithms()}
-    assert names == {f"geodiffmosaic:{n}" for n in ("synthesize", "embed", "imagine")}
+    assert names == {f"geodiffmosaic:{n}" for n in ("synthesize", "embed", "imagine", "mix")}
 
 
 def test_synthesize_runs_the_child_and_tells_how_far_it_is(toolbox: Any, tmp_path: Path) -> None:
@@ -249,6 +271,43 @@ def test_synthesize_runs_the_child_and_tells_how_far_it_is(toolbox: Any, tmp_pat
     assert any(line.startswith("Painting") for line in told.lines)
     assert told.percents == sorted(told.percents)
     assert told.percents[-1] == 100
+
+
+def test_paths_may_be_relative_to_where_qgis_process_was_called(
+    toolbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "photo.tif")
+    given = {"RASTER": "photo.tif", "EXTENT": EXTENT, "OUTPUT": "out.tif"}
+    told = Told()
+    results, fine = run("synthesize", given, told)
+    assert fine
+    assert results["OUTPUT"] == "out.tif"
+    assert (tmp_path / "out.tif").is_file()
+    assert f"--reference={tmp_path / 'photo.tif'}" in told.command
+
+
+def test_the_dialog_loads_the_mosaic_and_it_says_what_it_is(
+    toolbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the dialog does it, in a thread of its own, into a temporary file."""
+    monkeypatch.setenv("FAKE_GEODIFF_TIFF", picture(tmp_path / "template.tif"))
+    context, told = QgsProcessingContext(), Told()
+    context.setProject(QgsProject.instance())
+    output = QgsProcessingOutputLayerDefinition("TEMPORARY_OUTPUT", QgsProject.instance())
+    given = {"EXTENT": EXTENT, "SEED": 7, "OUTPUT": output}
+    task = QgsProcessingAlgRunnerTask(toolbox.algorithm("synthesize"), given, context, told)
+    ends: list[tuple[bool, dict[str, Any]]] = []
+    task.executed.connect(lambda fine, results: ends.append((fine, results)))
+    QgsApplication.taskManager().addTask(task)
+    assert until(lambda: bool(ends))
+    ((fine, results),) = ends
+    assert fine
+    ((path, details),) = context.layersToLoadOnCompletion().items()
+    assert path == results["OUTPUT"]
+    layer = QgsRasterLayer(path, "Synthetic mosaic")
+    details.postProcessor().postProcessLayer(layer, context, told)
+    assert layer.name() == "OUTPUT (synthetic, seed 7)"
 
 
 def test_a_cancelled_algorithm_leaves_nothing(

@@ -58,10 +58,13 @@ def test_a_chip_is_repainted_on_its_own_grid(toolbox: Any, chip: str, tmp_path: 
     assert {path.name for path in tmp_path.iterdir()} == {"twin.tif", "twin.json"}
 
 
-def test_a_grid_is_imagined_and_painted(toolbox: Any, tmp_path: Path) -> None:
+def test_a_grid_is_imagined_mixed_and_painted(toolbox: Any, tmp_path: Path) -> None:
     grid, out = str(tmp_path / "made.parquet"), str(tmp_path / "made.tif")
     run("imagine", {"EXTENT": BOX, "SEED": 3, "OUTPUT": grid}, Told())
-    results = run("synthesize", {"EMBEDDINGS": grid, "MODE": 1, "OUTPUT": out}, Told())
+    other, mixed = str(tmp_path / "other.tif"), str(tmp_path / "mixed.parquet")
+    run("imagine", {"EXTENT": BOX, "SEED": 4, "OUTPUT": other}, Told())
+    run("mix", {"FIRST": grid, "SECOND": other, "WEIGHT": 0.3, "OUTPUT": mixed}, Told())
+    results = run("synthesize", {"EMBEDDINGS": mixed, "MODE": 1, "OUTPUT": out}, Told())
     assert (results["WIDTH"], results["HEIGHT"]) == (79, 76)
 
 

@@ -86,7 +86,7 @@ def test_a_setting_that_is_missing_is_said(dialog: Any, tmp_path: Path) -> None:
     assert dialog.test.isEnabled()
 
 
-def test_an_environment_is_made_once(qgis_app: Any, tmp_path: Path) -> None:
+def test_an_environment_is_made_once_unless_it_broke(qgis_app: Any, tmp_path: Path) -> None:
     root, source = tmp_path / "root", wheel(tmp_path)
     facts, error = ended(InstallTask(source, root))
     assert error == ""
@@ -95,6 +95,9 @@ def test_an_environment_is_made_once(qgis_app: Any, tmp_path: Path) -> None:
     made = card.stat().st_mtime_ns
     assert ended(InstallTask(source, root)) == (facts, "")
     assert card.stat().st_mtime_ns == made  # it was there already
+    Path(facts["program"]).write_text("#!/gone/python\n")
+    assert ended(InstallTask(source, root)) == (facts, "")
+    assert card.stat().st_mtime_ns > made
     assert not (root / "lock").exists()
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from geodiff_qgis.plans import Plan, room
-from geodiff_qgis.request import DEVICES, LAYOUTS, MODES, TAKES, Box, Request
+from geodiff_qgis.request import DEVICES, LAYOUTS, MODES, POSITIONAL, TAKES, Box, Request
 
 BOX = Box(-117.76, 34.09, -117.7595, 34.0904)
 SET: dict[str, Any] = {
@@ -17,13 +18,14 @@ SET: dict[str, Any] = {
     "stac": "planetary-computer", "collection": ("naip", "other"), "datetime": "2020/2022",
     "stac_requester_pays": True, "text": "--a harbour, with 'boats'", "layout_file": "/d/p.gpkg",
     "attribute": "text", "layer": "plan", "soft_border": 30.0, "seed": 7, "mode": "fast",
-    "layout": "world", "device": "cpu", "model": "/d/model", "overwrite": True, "restart": True,
+    "first": "/d/--a.parquet", "second": "/d/b.tif", "weight": 0.3, "layout": "world",
+    "device": "cpu", "model": "/d/model", "overwrite": True, "restart": True,
 }  # fmt: skip
 
 
 def full(command: str) -> Request:
     """Every field that a command takes; more than it would accept together."""
-    taken = set(TAKES[command]) | ({"reference"} if command == "embed" else set())
+    taken = {*TAKES[command], *POSITIONAL.get(command, ())}
     return Request(command, "/d/out.tif", **{k: v for k, v in SET.items() if k in taken})
 
 
@@ -38,10 +40,11 @@ def test_geodiff_reads_just_what_was_chosen(command: str) -> None:
     for name in TAKES[command]:
         if name != "box":
             assert read[name] == getattr(request, name), name
-    assert read["bbox"] == (-117.76, 34.09, -117.7595, 34.0904)
-    assert read["bbox_crs"] == "EPSG:4326"
-    if command == "embed":
-        assert read["source"] == "/d/--r.tif"
+    if "box" in TAKES[command]:
+        assert read["bbox"] == (-117.76, 34.09, -117.7595, 34.0904)
+        assert read["bbox_crs"] == "EPSG:4326"
+    for name in POSITIONAL.get(command, ()):
+        assert read[{"reference": "source"}.get(name, name)] == getattr(request, name)
 
 
 def test_choices_are_those_of_geodiff() -> None:
@@ -90,11 +93,17 @@ def test_when_a_plan_is_large() -> None:
         Plan.of({k: v for k, v in facts.items() if k != "width"})
 
 
-def test_a_box_that_is_too_large_to_count_is_guessed() -> None:
-    assert Plan.rough(30000, 30000, 0.6, "balanced") is None
-    state = Plan.rough(400000, 400000, 0.6, "balanced")
-    assert state is not None
-    assert (state.width, state.is_large) == (666667, True)
-    paper = Plan.rough(400000, 400000, 0.6, "paper")
-    assert paper is not None
-    assert paper.seconds == pytest.approx(59 * state.seconds)
+def test_paths_are_made_whole_and_addresses_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("photo.tif", "catalog.json"):
+        (tmp_path / name).write_text("")
+    asked = Request("synthesize", "out.tif", reference="photo.tif", stac="catalog.json", like="/l")
+    whole = Request(
+        "synthesize", str(tmp_path / "out.tif"), reference=str(tmp_path / "photo.tif"),
+        stac=str(tmp_path / "catalog.json"), like="/l",
+    )  # fmt: skip
+    assert asked.absolute() == whole
+    for address in ("planetary-computer", "https://example.org/api"):
+        assert asked.but(stac=address).absolute().stac == address

@@ -64,8 +64,12 @@ class GeodiffAlgorithm(QgsProcessingAlgorithm):
     def asked(
         self, given: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> Request:
-        """The request in the parameters. Raises Unusable."""
+        """The request in the parameters, but for the file to write. Raises Unusable."""
         raise NotImplementedError
+
+    def destination(self, given: dict[str, Any], context: QgsProcessingContext) -> str:
+        """The file to write; another one each time that it is asked for a temporary one."""
+        return str(self.parameterAsFileOutput(given, OUTPUT, context))
 
     def prepareAlgorithm(
         self, given: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -81,7 +85,13 @@ class GeodiffAlgorithm(QgsProcessingAlgorithm):
     def processAlgorithm(
         self, given: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
-        """Run the child to its end, or to where the user cancels."""
+        """Run the child to its end, or to where the user cancels.
+
+        The output is named here and not before: QGIS loads only what the context of the run's own
+        thread knows.
+        """
+        self.named = self.destination(given, context)
+        self.request = self.request.but(out=self.named).absolute()
         words = [*self.request.words(), "--json", "--progress=json"]
         feedback.pushCommandInfo(shlex.join(["geodiff", *words]))
         try:

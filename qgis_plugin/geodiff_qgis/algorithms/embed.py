@@ -44,7 +44,7 @@ class Embed(GeodiffAlgorithm):
             raise Unusable(tr("Give a raster layer or a STAC catalogue, and not both."))
         return Request(
             self.command,
-            self.parameterAsFileOutput(given, OUTPUT, context),
+            "",
             **ask.place(),
             **ask.raster(),
             **ask.catalogue(),

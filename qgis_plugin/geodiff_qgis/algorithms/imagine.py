@@ -44,7 +44,7 @@ class Imagine(GeodiffAlgorithm):
             raise Unusable(tr("Give an extent."))
         return Request(
             self.command,
-            self.parameterAsFileOutput(given, OUTPUT, context),
+            "",
             **ask.place(),
             **ask.asked_words(),
             seed=self.parameterAsInt(given, common.SEED, context),

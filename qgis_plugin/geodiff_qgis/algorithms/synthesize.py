@@ -75,7 +75,7 @@ class Synthesize(GeodiffAlgorithm):
             raise Unusable(tr("Without a source an extent is needed."))
         return Request(
             self.command,
-            self.parameterAsOutputLayer(given, OUTPUT, context),
+            "",
             **ask.place(),
             **ask.raster(),
             **ask.catalogue(),
@@ -89,14 +89,18 @@ class Synthesize(GeodiffAlgorithm):
             overwrite=True,  # the dialog has asked already
         )
 
+    def destination(self, given: Any, context: Any) -> str:
+        """The file to write, which QGIS loads if the user wants it."""
+        return str(self.parameterAsOutputLayer(given, OUTPUT, context))
+
     def results(self, facts: Any, context: Any) -> dict[str, Any]:
         """The mosaic, its item and its size; a layer that is loaded says that it is synthetic."""
         path = self.request.out
-        if context.willLoadLayerOnCompletion(path):
-            details = context.layerToLoadOnCompletionDetails(path)
+        if context.willLoadLayerOnCompletion(self.named):
+            details = context.layerToLoadOnCompletionDetails(self.named)
             details.setPostProcessor(Describe(path, facts))
         return {
-            OUTPUT: path,
+            OUTPUT: self.named,
             ITEM: facts.get("item", ""),
             "WIDTH": facts.get("width"),
             "HEIGHT": facts.get("height"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from qgis.core import QgsCoordinateReferenceSystem, QgsProject, QgsRectangle
 from qgis.gui import QgsExtentWidget, QgsMapCanvas, QgsProjectionSelectionWidget
 from qgis.PyQt import sip
-from qgis.PyQt.QtCore import pyqtSignal
+from qgis.PyQt.QtCore import QTimer, pyqtSignal
 from qgis.PyQt.QtWidgets import (
     QCheckBox,
     QFormLayout,
@@ -24,7 +25,12 @@ from qgis.PyQt.QtWidgets import (
 from geodiff_qgis.panel.forms import positive
 from geodiff_qgis.place import box_of, crs_word
 from geodiff_qgis.request import Box, Request
-from geodiff_qgis.sources import tr
+from geodiff_qgis.sources import Unusable, tr
+
+EXTENT = r"\s*[-+.\deE]+(\s*,\s*[-+.\deE]+){3}\s*(\[.*\]\s*)?"
+"""An extent as QGIS shows it and as it may be typed."""
+SOON = 300
+"""Milliseconds that the map has to come to rest before its extent is taken."""
 
 
 class ExtentWidget(QWidget):
@@ -39,6 +45,7 @@ class ExtentWidget(QWidget):
         self.whole.setToolTip(tr("A raster's own grid is then kept to the bit"))
         self.box = QgsExtentWidget(None, QgsExtentWidget.CondensedStyle)
         self.box.setMapCanvas(canvas)
+        self.box.setNullValueAllowed(True, tr("not chosen yet"))
         self.box.setToolTip(
             tr("West, east, south, north [CRS], such as -117.76,-117.75,34.09,34.098 [EPSG:4326]")
         )
@@ -76,13 +83,20 @@ class ExtentWidget(QWidget):
         layout.addWidget(self.whole)
         layout.addWidget(self.chosen)
         self.whole.toggled.connect(self._follow)
-        self.box.extentChanged.connect(lambda _: self.changed.emit())
+        self.typed = self.box.findChild(QLineEdit, "mCondensedLineEdit")
+        self.typed.textEdited.connect(lambda _: self.changed.emit())
+        self.box.extentChanged.connect(self._box_changed)
         self.by_map.clicked.connect(self.take_map)
         self.by_draw.clicked.connect(self.box.setOutputExtentFromDrawOnCanvas)
         self.layers.aboutToShow.connect(self._list_layers)
         self.crs.crsChanged.connect(lambda _: self.changed.emit())
         self.res.editingFinished.connect(self.changed)
         QgsProject.instance().crsChanged.connect(self.take_project)
+        self.soon = QTimer(self)
+        self.soon.setSingleShot(True)
+        self.soon.timeout.connect(self.offer_map)
+        canvas.layersChanged.connect(self._map_changed)
+        canvas.extentsChanged.connect(self._map_changed)
         self.offer_whole(False)
         self.take_project()
 
@@ -90,6 +104,7 @@ class ExtentWidget(QWidget):
         """The fields of a `Request` about the place. Raises Unusable."""
         found: dict[str, Any] = {}
         if not self.whole.isChecked():
+            self._check_typed()
             found["box"] = box_of(self.box.outputExtent(), self.box.outputCrs())
             if self.crs.crs().isValid():
                 found["crs"] = crs_word(self.crs.crs())
@@ -134,11 +149,35 @@ class ExtentWidget(QWidget):
         self.box.setCurrentExtent(self.canvas.extent(), crs)
         if self.box.outputExtent().isEmpty():
             self.box.setOutputCrs(crs)
+            self.box.clear()  # it shows zeros otherwise
 
     def let_go(self) -> None:
         """The panel is closed for good."""
         QgsProject.instance().crsChanged.disconnect(self.take_project)
+        self.canvas.layersChanged.disconnect(self._map_changed)
+        self.canvas.extentsChanged.disconnect(self._map_changed)
+        self.soon.stop()
         sip.delete(self.box)  # its map tool must not outlive the map, or QGIS crashes as it closes
+
+    def _check_typed(self) -> None:
+        """QGIS keeps the former extent while another one is typed. Raises Unusable."""
+        text, project = self.typed.text(), QgsProject.instance().crs()
+        if not (self.box.outputExtent().isEmpty() or re.fullmatch(EXTENT, text)):
+            raise Unusable(
+                tr("An extent is four numbers: west, east, south, north, and its CRS in brackets.")
+            )
+        if project.isValid() and not self.box.outputCrs().isValid():
+            raise Unusable(tr("QGIS does not know the CRS of {}.").format(text))
+
+    def _box_changed(self, *ignored: object) -> None:
+        if not self.typed.hasFocus():
+            self.typed.setCursorPosition(0)  # the numbers' beginning is what tells boxes apart
+        self.changed.emit()
+
+    def _map_changed(self) -> None:
+        """Perhaps its first layer came; QGIS zooms to that one after it has told so."""
+        if self.isVisible():
+            self.soon.start(SOON)
 
     def _list_layers(self) -> None:
         """The layers that have an extent, as a menu."""

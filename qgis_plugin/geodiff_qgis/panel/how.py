@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,14 @@ class HowWidget(QWidget):
         return not self.file.filePath().strip()
 
     def out(self) -> str:
-        """The file to write."""
-        path = self.file.filePath().strip()
+        """The file to write. Raises Unusable for one of no known folder."""
+        path = os.path.expanduser(self.file.filePath().strip())
         if not path:
             return self.temporary
+        if not os.path.isabs(path):
+            raise Unusable(tr("Save to needs a whole path, with its folder, not {}.").format(path))
+        if os.path.isdir(path):
+            raise Unusable(tr("{} is a folder: add the name of a file.").format(path))
         return path if path.lower().endswith((".tif", ".tiff")) else path + ".tif"
 
     def fields(self) -> dict[str, Any]:

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from qgis.core import (
-    QgsCoordinateReferenceSystem,
-    QgsGeometry,
-    QgsProject,
-    QgsRectangle,
-    QgsWkbTypes,
-)
+from qgis.core import QgsCoordinateReferenceSystem, QgsGeometry, QgsRectangle, QgsWkbTypes
 from qgis.gui import QgsMapCanvas, QgsRubberBand
 from qgis.PyQt.QtCore import Qt, QTimer, pyqtSignal
 from qgis.PyQt.QtGui import QColor
 from qgis.PyQt.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from geodiff_qgis import environment, settings
-from geodiff_qgis.place import metres, pixel_metres
 from geodiff_qgis.plans import Plan
 from geodiff_qgis.request import Request
 from geodiff_qgis.sources import tr
@@ -69,11 +62,6 @@ class PreviewWidget(QWidget):
             return
         self.forget()
         self.request = request
-        guess = self._guess(request)
-        if guess is not None:
-            self._show(guess, tr("A rough guess: such a box is too large to be counted at once."))
-            self.ready.emit(request, guess)
-            return
         self.size.setText(tr("Estimating .."))
         self.timer.start(DELAY)
 
@@ -105,6 +93,11 @@ class PreviewWidget(QWidget):
             label.setVisible(label is self.size)
         self.band.reset(QgsWkbTypes.PolygonGeometry)
 
+    def moved(self, request: Request) -> None:
+        """The same as planned, into another file: the plan still holds."""
+        if self.request is not None and self.request.but(out=request.out) == request:
+            self.request = request
+
     def is_about(self, request: Request) -> bool:
         """Whether this request is planned, or being planned."""
         return request == self.request
@@ -135,25 +128,16 @@ class PreviewWidget(QWidget):
         except ValueError as wrong:
             self.refuse(str(wrong))
             return
-        self._show(plan, "\n".join(plan.notes))
+        self._show(plan)
         if plan.crs:
             rectangle = QgsGeometry.fromRect(QgsRectangle(*plan.bounds))
             self.band.setToGeometry(rectangle, QgsCoordinateReferenceSystem(plan.crs))
         self.ready.emit(self.request, plan)
 
-    def _show(self, plan: Plan, notes: str) -> None:
+    def _show(self, plan: Plan) -> None:
         self.plan = plan
         self.size.setText(size_words(plan))
         self.cost.setText(cost_words(plan))
-        self.notes.setText(notes)
+        self.notes.setText("\n".join(plan.notes))
         self.cost.setVisible(True)
-        self.notes.setVisible(bool(notes))
-
-    @staticmethod
-    def _guess(request: Request) -> Plan | None:
-        """A plan of a box that is far too large; None for all others."""
-        project = QgsProject.instance()
-        ground = None if request.box is None else metres(request.box, project)
-        if ground is None:
-            return None
-        return Plan.rough(*ground, pixel_metres(request, project), request.mode)
+        self.notes.setVisible(bool(plan.notes))

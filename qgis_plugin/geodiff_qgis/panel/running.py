@@ -45,7 +45,7 @@ class RunningWidget(QWidget):
         self.task: RunTask | None = None
         self.request: Request | None = None
         self.plan: Plan | None = None
-        self.temporary = False
+        self.temporary = self.looked = False
         self.run = QPushButton(tr("&Run"))
         self.run.setToolTip(tr("Paint the mosaic and add it to the map"))
         self.stop = QPushButton(tr("&Cancel"))
@@ -172,22 +172,35 @@ class RunningWidget(QWidget):
         QgsMessageLog.logMessage(text, TAG, Qgis.MessageLevel.Info)
 
     def warn(self, reason: str) -> None:
-        """What has to be chosen first."""
-        self.say(reason)
+        """What has to be chosen first; the panel itself says it as well."""
         self.iface.messageBar().pushWarning(TAG, reason)
+
+    def look(self) -> None:
+        """Say once that geodiff is missing, before anything is chosen in vain."""
+        if self.looked:
+            return
+        self.looked = True
+        try:
+            settings.program()
+        except environment.NotFound as error:
+            self.tell(str(error), Qgis.MessageLevel.Warning)
 
     def fail(self, reason: str) -> None:
         """A run, or a plan of it, failed."""
         self.say(tr("Failed: {}").format(reason))
         self.log.appendPlainText(f"Error: {reason}")
+        self.tell(reason, Qgis.MessageLevel.Critical)
+
+    def tell(self, reason: str, level: Qgis.MessageLevel) -> None:
+        """A line in QGIS's message bar, with a button where geodiff has to be set up."""
         bar = self.iface.messageBar()
         item = bar.createMessage(TAG, reason)
         if environment.ADVICE in reason:
             button = QPushButton(tr("Set up .."), item)
             button.clicked.connect(self.set_up)
             item.layout().addWidget(button)
-        bar.pushWidget(item, Qgis.MessageLevel.Critical)
-        QgsMessageLog.logMessage(reason, TAG, Qgis.MessageLevel.Critical)
+        bar.pushWidget(item, level)
+        QgsMessageLog.logMessage(reason, TAG, level)
 
     def _hear(self, event: Event) -> None:
         if event.text:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from qgis.core import QgsMapLayerProxyModel, QgsProject
+from qgis.core import QgsMapLayerProxyModel, QgsRasterLayer, QgsVectorLayer
 from qgis.gui import QgsFieldComboBox, QgsFileWidget, QgsMapLayerComboBox
 from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import (
@@ -20,6 +20,7 @@ from qgis.PyQt.QtWidgets import (
     QWidget,
 )
 
+from geodiff_qgis.panel.former import choose
 from geodiff_qgis.panel.forms import numbers, page
 from geodiff_qgis.request import Request
 from geodiff_qgis.sources import (
@@ -80,18 +81,24 @@ class SourceWidget(QWidget):
         return found
 
     def restore(self, request: Request) -> None:
-        """Show the source of a former run; a layer is chosen if the project has it."""
+        """Show the source of a former run; a layer that the project lacks is added.
+
+        Raises Unusable if its file is gone.
+        """
         if request.reference is not None:
-            self._choose(RASTER, self.raster, request.reference)
+            self.kind.setCurrentIndex(RASTER)
             self.bands.setText(",".join(map(str, request.bands or ())))
             self.scale.setText(",".join(map(str, request.scale or ())))
+            choose(self.raster, request.reference, QgsRasterLayer)
         elif request.text is not None:
             self.kind.setCurrentIndex(TEXT)
             self.words.setText(request.text)
         elif request.layout_file is not None:
-            self._choose(POLYGONS, self.polygons, request.layout_file)
-            self.field.setField(request.attribute or "")
+            self.kind.setCurrentIndex(POLYGONS)
+            path, inner = request.layout_file, request.layer
             self.border.setValue(request.soft_border or 0.0)
+            choose(self.polygons, f"{path}|layername={inner}" if inner else path, QgsVectorLayer)
+            self.field.setField(request.attribute or "")
         elif request.stac is not None:
             self.kind.setCurrentIndex(STAC)
             self.catalogue.setEditText(request.stac)
@@ -103,12 +110,6 @@ class SourceWidget(QWidget):
             self.grid.setFilePath(request.embeddings)
         else:
             self.kind.setCurrentIndex(NOTHING)
-
-    def _choose(self, kind: int, box: QgsMapLayerComboBox, path: str) -> None:
-        self.kind.setCurrentIndex(kind)
-        for layer in QgsProject.instance().mapLayers().values():
-            if layer.source().split("|")[0] == path:
-                box.setLayer(layer)
 
     def _show(self, kind: int) -> None:
         """Only the page of this kind takes room."""
@@ -184,9 +185,8 @@ class SourceWidget(QWidget):
         )  # fmt: skip
 
     def _ask_polygons(self) -> dict[str, Any]:
-        folder = tempfile.mkdtemp(dir=self.copies.name)
         layer, field = self.polygons.currentLayer(), self.field.currentField()
-        made = polygon_file(layer, field, self.selected.isChecked(), folder)
+        made = polygon_file(layer, field, self.selected.isChecked(), self.copies.name)
         return {
             "layout_file": made.path,
             "layer": made.layer,

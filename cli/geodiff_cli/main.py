@@ -24,6 +24,9 @@ COMMANDS = {
     "prepare": ("geodiff_cli.prepare", "Cut rasters into a training set."),
     "train": ("geodiff_cli.train", "Train a codec, an encoder, a denoiser or a prior."),
     "assemble": ("geodiff_cli.assemble", "Put trained parts together into a model directory."),
+    "import": ("geodiff_cli.import_", "Turn a checkpoint of another program into a model."),
+    "export": ("geodiff_cli.export", "Write a model as a folder for the Hugging Face hub."),
+    "load": ("geodiff_cli.load", "Fetch a model of the Hugging Face hub and check it."),
     "evaluate": ("geodiff_cli.evaluate", "Measure a model on held-out imagery."),
     "augment": ("geodiff_cli.augment", "Make synthetic variations of labelled images."),
 }

@@ -12,7 +12,7 @@ import click
 
 from geodiff.jobs.request import DEVICES
 from geodiff_cli.errors import VERBOSE, verbose
-from geodiff_cli.params import BANDS, BBOX, RANGE
+from geodiff_cli.params import BANDS, BBOX, RANGE, SIZE
 
 if TYPE_CHECKING:
     from geodiff import EmbeddingGrid
@@ -93,8 +93,9 @@ def out(help: str) -> Callable[[F], F]:
 
 
 model = click.option(
-    "--model", metavar="DIR", help="Model directory.  [default: the model in the package]"
-)
+    "--model", metavar="MODEL",
+    help="Model directory, or hub:org/name@revision.  [default: the model in the package]",
+)  # fmt: skip
 bbox = click.option(
     "--bbox",
     type=BBOX,
@@ -107,6 +108,11 @@ bbox_crs = click.option(
 )
 like = click.option(
     "--like", metavar="FILE", help="Raster whose CRS, transform and size the output takes exactly."
+)
+size = click.option(
+    "--size",
+    type=SIZE,
+    help="Width and height in pixels of an image without a CRS, such as 4096x4096.",
 )
 bands = click.option(
     "--bands", type=BANDS, help="Red, green and blue band of the raster, from 1.  [default: 1,2,3]"

@@ -1,4 +1,4 @@
-"""Option values of more than one number: boxes, bands and value ranges."""
+"""Option values of more than one number: boxes, sizes, bands and value ranges."""
 
 from __future__ import annotations
 
@@ -43,6 +43,23 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in new vers
         self.fail(f"{value!r} is not {self.count} {kind}: give {self.name}", param, ctx)
 
 
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click only
+    """``WIDTHxHEIGHT`` in pixels as a pair of numbers."""
+
+    name = "WIDTHxHEIGHT"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Width and height; click.BadParameter for anything else."""
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        sides = re.fullmatch(r"\s*(\d+)\s*[xX×, ]\s*(\d+)\s*", str(value))
+        if sides is None:
+            self.fail(f"{value!r} is not WIDTHxHEIGHT, such as 4096x4096", param, ctx)
+        return int(sides[1]), int(sides[2])
+
+
 class Named(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click only
     """``NAME=VALUE`` as a pair of texts."""
 
@@ -61,6 +78,7 @@ class Named(click.ParamType):  # type: ignore[type-arg]  # generic in new versio
 
 
 NAMED = Named()
+SIZE = Size()
 BBOX = Numbers("W,S,E,N", 4, float)
 BANDS = Numbers("R,G,B", 3, int)
 RANGE = Numbers("LO,HI", 2, float)

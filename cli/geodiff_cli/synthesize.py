@@ -36,6 +36,7 @@ EXAMPLES = options.examples(
 @options.crs("the source's, else the UTM zone of the box")
 @options.res("the source's, else the model's")
 @options.like
+@options.size
 @click.option("--reference", metavar="FILE", help="Raster to go by; alone, its grid is kept.")
 @options.bands
 @options.scale

@@ -43,6 +43,7 @@ class ImagineRequest:
     crs: str | None = None  # CRS of the grid; None: UTM of the box's centre
     res: float | None = None  # pixel size in units of the CRS; None: the model's
     like: str | None = None  # a raster whose grid is taken
+    size: tuple[int, int] | None = None  # width, height in pixels of a mosaic without a CRS
     gsd: float | None = None  # metres per pixel of a grid without CRS; None: the model's
     seed: int = 0  # of the prior; 0 .. 2**63 - 1
     text: str | None = None  # words that the prior follows (extra `text`)
@@ -55,13 +56,13 @@ class ImagineRequest:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        asked = {name: KINDS[name] for name in WORDS}
+        asked = {name: KINDS[name] for name in (*WORDS, "size")}
         kinds.settle(self, PLACE | asked | {"seed": kinds.seed, "margin": kinds.whole})
         hold(self)
-        if not (self.bbox or self.like or self.layout_file):
+        if not (self.bbox or self.like or self.size or self.layout_file):
             raise UsageError(
                 "nothing says where the embedding grid lies: give --bbox W,S,E,N, --like FILE or "
-                "--layout-file FILE"
+                "--layout-file FILE, or --size for one without a CRS"
             )
         if self.margin is not None and self.margin < 0:
             raise UsageError(f"--margin {self.margin} must be 0 cells or more")
@@ -70,7 +71,7 @@ class ImagineRequest:
     @property
     def mosaic(self) -> SynthesizeRequest:
         """The mosaic of the same place, for whose painting the grid is meant."""
-        place = ("model", "bbox", "bbox_crs", "crs", "res", "like", "gsd")
+        place = ("model", "bbox", "bbox_crs", "crs", "res", "like", "size", "gsd")
         names = (*place, *WORDS, "seed")
         return SynthesizeRequest("", **{name: getattr(self, name) for name in names})
 

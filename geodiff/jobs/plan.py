@@ -11,16 +11,16 @@ from typing import Any
 
 import torch
 
-from geodiff.errors import UsageError
-from geodiff.geo.boxes import parse_crs
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
 from geodiff.jobs.drawing import placed
 from geodiff.jobs.mosaic.charts import Chart, charts, check_reach, layout_of
 from geodiff.jobs.mosaic.check import ground_sample
-from geodiff.jobs.mosaic.grids import default_res, reference_grid, snap
+from geodiff.jobs.mosaic.decoding import decode_batch, decode_stride
+from geodiff.jobs.mosaic.grids import default_res, reference_grid
 from geodiff.jobs.mosaic.sampling import Sampling
-from geodiff.jobs.mosaic.sources import Saved, Source, saved_embeddings
+from geodiff.jobs.mosaic.sources import Source
+from geodiff.jobs.mosaic.targets import grid_of_embeddings, sized_grid
 from geodiff.jobs.request import CHART, SynthesizeRequest
 from geodiff.models.bundle import Model
 
@@ -31,6 +31,12 @@ START_SECONDS = 2
 
 DECODING = 70
 """Windows of the shipped denoiser that take as long as decoding a megapixel, halos included."""
+
+SHIPPED_MB = 100
+"""Weights of the shipped model in memory, which MODEL_MB counts."""
+
+FEATURES = 3.3e-3
+"""MB that a pixel takes while the paper's codec, of 128 channels, decodes it (measured)."""
 
 STEERING = 4
 """Windows that take as long as steering a megapixel at one noise level (benchmarks/speed.py)."""
@@ -107,44 +113,21 @@ class Plan:
 
 
 def target_grid(request: SynthesizeRequest, model: Model) -> PixelGrid:
-    """The grid of the mosaic: like, else the box, else the source's own."""
+    """The grid of the mosaic: like, else the size, else the box, else the source's own."""
     if request.like:
         return raster_grid(request.like)
+    if request.size is not None:
+        return sized_grid(request)
     if request.reference:
         return reference_grid(
             request.reference, request.bbox, request.bbox_crs, request.crs, request.res
         )
     if request.embeddings:
-        return grid_of_embeddings(request, saved_embeddings(request))
+        return grid_of_embeddings(request)
     request = placed(request)
     assert request.bbox is not None  # SynthesizeRequest refuses requests without a place
     res = default_res(request.crs, model) if request.res is None else request.res
     return box_grid(request.bbox, request.bbox_crs, request.crs, res)
-
-
-def grid_of_embeddings(request: SynthesizeRequest, saved: Saved) -> PixelGrid:
-    """The pixels that the grid was made for, else all under its cells; or those of the box.
-
-    The box is laid out in the cells' CRS and resolution unless the request names others.
-    """
-    own = saved.grid
-    affine = own.geobox.affine
-    pixel = affine.a / saved.cell
-    if request.bbox is not None:
-        if own.crs is None:
-            raise UsageError(
-                f"{request.embeddings_name} has no CRS, so a box cannot be found in it: leave out "
-                "--bbox"
-            )
-        if request.crs is not None and request.res is None and parse_crs(request.crs) != own.crs:
-            raise UsageError(
-                f"--crs {request.crs} differs from the CRS of {request.embeddings_name}: give "
-                "--res as well"
-            )
-        res = snap(pixel) if request.res is None else request.res
-        return box_grid(request.bbox, request.bbox_crs, request.crs or str(own.crs), res)
-    under = own.pixel_grid(saved.cell)
-    return under if saved.pixels is None else under.crop(saved.pixels)
 
 
 def make_plan(request: SynthesizeRequest, model: Model, grid: PixelGrid, source: Source) -> Plan:
@@ -157,7 +140,9 @@ def make_plan(request: SynthesizeRequest, model: Model, grid: PixelGrid, source:
     evaluations = sum(count * sampling.evaluations(canvas) for canvas, count in kinds.items())
     height, width = grid.window.shape
     work = sum(count * sampling.computed(canvas) for canvas, count in kinds.items())
-    work += round(besides(sampling, height * width / 1e6))
+    local = model.codec.halo is not None
+    work += round(besides(sampling, height * width / 1e6, local))
+    blending = 0.0 if local else blending_seconds(model, sampling, height * width)
     where = f"row {grid.row}, column {grid.col} of the lattice"
     log.info("grid: %d x %d px from %s, %s", width, height, where, grid.crs_name)
     gsd = ground_sample(grid, request.gsd, source.gsd or model.gsd)
@@ -172,8 +157,8 @@ def make_plan(request: SynthesizeRequest, model: Model, grid: PixelGrid, source:
         coverage=source.coverage,
         windows=sum(count * sampling.windows(canvas) for canvas, count in kinds.items()),
         evaluations=evaluations,
-        seconds=START_SECONDS + work * seconds_per_window(model, sampling),
-        memory_mb=MODEL_MB + canvas_mb(model, parts, source),
+        seconds=START_SECONDS + blending + work * seconds_per_window(model, sampling),
+        memory_mb=model_mb(model, sampling) + canvas_mb(model, parts, source),
         disk_mb=2 * 3 * height * width / 1e6,
         model=model.name,
         notes=(*found.notes, *told, *idle(request.workers, len(parts))),
@@ -182,11 +167,20 @@ def make_plan(request: SynthesizeRequest, model: Model, grid: PixelGrid, source:
     )
 
 
-def besides(sampling: Sampling, megapixels: float) -> float:
-    """What decoding and steering take, in network evaluations of one window."""
+def besides(sampling: Sampling, megapixels: float, local: bool = True) -> float:
+    """What steering and a ``local`` codec's decoding take, in network evaluations of one window."""
     low, high = sampling.steered
     steered = sum(low < sigma <= high for sigma in sampling.levels) if sampling.steer else 0
-    return (DECODING + STEERING * steered) * megapixels
+    return (DECODING * local + STEERING * steered) * megapixels
+
+
+def model_mb(model: Model, sampling: Sampling) -> float:
+    """Resident memory of Python, torch and the model at work, in MB."""
+    weights = max(0.0, 4 * model.parameters / 1e6 - SHIPPED_MB)
+    if model.codec.halo is not None:
+        return MODEL_MB + weights
+    pixels = decode_batch(model, sampling) * (sampling.size * model.codec.factor) ** 2
+    return MODEL_MB + weights + FEATURES * pixels
 
 
 def canvas_mb(model: Model, parts: tuple[Chart, ...], source: Source) -> float:
@@ -196,8 +190,8 @@ def canvas_mb(model: Model, parts: tuple[Chart, ...], source: Source) -> float:
     if isinstance(source.saved, EmbeddingGrid):
         cells = source.saved.valid.size
     state = latents * model.codec.channels * 4 * 6
-    field = latents * model.encoder.dim * 2
-    return (state + field + 4 * cells * model.encoder.dim * 4) / 1e6
+    field = latents * model.dim * 2
+    return (state + field + 4 * cells * model.dim * 4) / 1e6
 
 
 def notes(model: Model, grid: PixelGrid, gsd: float, coverage: float | None) -> list[str]:
@@ -226,15 +220,25 @@ def idle(workers: int, count: int) -> list[str]:
     return [f"{workers} workers are asked for and the mosaic has {count} charts: {count} will do"]
 
 
+def blending_seconds(model: Model, sampling: Sampling, pixels: int) -> float:
+    """Time of decoding ``pixels`` in windows that are blended, from one timed call."""
+    batch, side = decode_batch(model, sampling), sampling.size
+    latents = torch.zeros((batch, model.codec.channels, side, side), device=model.device)
+    began = time.perf_counter()
+    model.codec.render(latents).cpu()
+    each = (time.perf_counter() - began) / batch
+    return each * pixels / (decode_stride(sampling) * model.codec.factor) ** 2
+
+
 @torch.no_grad()
 def seconds_per_window(model: Model, sampling: Sampling) -> float:
     """Time of one window in a network call of the job's batch size, on this machine, now."""
     shape = (sampling.batch, model.codec.channels, sampling.size, sampling.size)
-    field = torch.zeros(sampling.batch, model.encoder.dim, sampling.size, sampling.size)
-    noisy, when = torch.zeros(shape), torch.full((sampling.batch,), 0.5)
+    field = torch.zeros(sampling.batch, model.dim, sampling.size, sampling.size)
+    noisy = torch.zeros(shape)
     best = float("inf")
     for _ in range(2):
         began = time.perf_counter()
-        model.denoiser.velocity(noisy, when, field, model.gsd)
+        model.denoiser.clean(noisy, 1.0, field, model.gsd)
         best = min(best, time.perf_counter() - began)
     return best / sampling.batch

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodiff.errors import UsageError
-from geodiff.models.shipped import shipped_path
+from geodiff.models.locate import locate
+from geodiff.models.shipped import SHIPPED
 from geodiff.models.text import GUIDANCE, TextEncoder, check_installed, check_text
 
 if TYPE_CHECKING:
@@ -65,24 +66,19 @@ def vocabulary(model: str | None) -> tuple[str | None, tuple[str, ...]]:
     The encoder is None for a directory that is no model: that is left to its own error.
     """
     try:
-        content = (folder_of(model) / "prior" / "prior.json").read_text(encoding="utf-8")
+        content = (locate(model) / "prior" / "prior.json").read_text(encoding="utf-8")
         facts = json.loads(content)
         return str(facts.get("text") or ""), tuple(map(str, facts.get("labels") or ()))
     except (OSError, ValueError, AttributeError, TypeError):
         return None, ()
 
 
-def folder_of(model: str | None) -> Path:
-    """The directory of a model; None: the shipped one."""
-    return shipped_path() if model is None else Path(model)
-
-
 def check_words(option: str, name: str, model: str | None) -> None:
     """Raises UsageError for a prior without a text encoder, ModelError for one not installed."""
     if not name:
         raise UsageError(
-            f"the prior of the model {folder_of(model).name} was trained without texts: leave out "
-            f"{option}, or give a --model whose prior knows words (see `geodiff info`)"
+            f"the prior of the model {Path(model or SHIPPED).name} was trained without texts: "
+            f"leave out {option}, or give a --model whose prior knows words (see `geodiff info`)"
         )
     check_installed(name)
 

@@ -11,7 +11,12 @@ from geodiff.geo.catalogues import ORDERS, SECONDS
 from geodiff.jobs.drawing import Drawing, hold, layout_file
 from geodiff.jobs.mosaic import values
 from geodiff.jobs.mosaic.catalogue import Catalogue
-from geodiff.jobs.mosaic.conflicts import check_box_options, check_charts, check_source
+from geodiff.jobs.mosaic.conflicts import (
+    check_box_options,
+    check_charts,
+    check_size,
+    check_source,
+)
 from geodiff.jobs.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -31,10 +36,10 @@ CHART = 2048
 class SynthesizeRequest:
     """One mosaic: where, from what, how, and where to.
 
-    The grid comes from ``like``, else from ``bbox`` with ``crs`` and ``res``, else from the
-    reference itself (kept to the bit), else from the embedding grid, else from the bounds of the
-    polygons. The embeddings come from ``reference``, from ``embeddings``, or from the model's
-    prior, which follows ``text`` or the polygons of ``layout_file`` if they are given (a
+    The grid comes from ``like``, else from ``size``, else from ``bbox`` with ``crs`` and ``res``,
+    else from the reference itself (kept to the bit), else from the embedding grid, else from the
+    bounds of the polygons. The embeddings come from ``reference``, from ``embeddings``, or from the
+    model's prior, which follows ``text`` or the polygons of ``layout_file`` if they are given (a
     GeoDataFrame is read at once and kept as LabelledPolygons). Paths may be given as pathlib.Path,
     boxes and the like as any sequence or array, a CRS as an EPSG number or an object with
     ``to_wkt``. Raises UsageError for combinations that make no sense.
@@ -47,6 +52,7 @@ class SynthesizeRequest:
     crs: str | None = None  # CRS of the output; None: the reference's, else UTM of the centre
     res: float | None = None  # units of the output CRS; None: the reference's, else the model's
     like: str | None = None  # a raster whose grid the output takes to the bit
+    size: tuple[int, int] | None = None  # width, height in pixels of a mosaic without a CRS
     reference: str | None = None  # a raster to embed
     bands: tuple[int, int, int] | None = None  # bands of the reference, from 1; None: 1,2,3
     scale: tuple[float, float] | None = None  # values of the reference that become 0 and 255
@@ -96,14 +102,16 @@ class SynthesizeRequest:
                 f"--like {self.like} already fixes the grid: leave out --bbox, --crs and --res"
             )
         placed = self.reference or self.embeddings or self.layout_file
-        if not (self.bbox or self.like or placed):
+        if not (self.bbox or self.like or self.size or placed):
             raise UsageError(
                 "nothing says where the mosaic lies: give --bbox W,S,E,N, --like FILE, "
-                "--reference FILE, --embeddings FILE or --layout-file FILE"
+                "--reference FILE, --embeddings FILE or --layout-file FILE, or --size for one "
+                "without a CRS"
             )
         if scaled and not (self.bbox or self.layout_file):
             raise UsageError("--crs and --res need --bbox; without it the source's grid is kept")
         check_box_options(self.bbox, self.bbox_crs, self.gsd)
+        check_size(self)
         imagery = self.reference or self.catalogue
         if (self.bands or self.scale) and not imagery:
             raise UsageError(
@@ -199,7 +207,7 @@ KINDS: dict[str, values.Convert] = PLACE | {
     "reference": values.path, "embeddings": embeddings, "text": values.text, "seed": values.seed,
     "prompt_guidance": values.number, "layout_file": layout_file,
     "attribute": values.text, "layer": values.text, "soft_border": values.metres,
-    "prior_seed": values.seed, "steps": values.whole, "guidance": values.number,
-    "batch": values.whole, "chart": values.whole, "workers": values.whole, "co": values.texts,
-    "preview": values.path,
+    "size": values.SIZE, "prior_seed": values.seed, "steps": values.whole,
+    "guidance": values.number, "batch": values.whole, "chart": values.whole,
+    "workers": values.whole, "co": values.texts, "preview": values.path,
 }  # fmt: skip

@@ -179,6 +179,7 @@ def describe(request: SynthesizeRequest, model: Model, plan: Plan, source: Sourc
         command=request.command,
         derived_from=source.derived_from,
         credit=model.credit,
+        subject="imagery" if plan.grid.crs is None else "aerial imagery",
     )
 
 

@@ -1,11 +1,8 @@
-"""A model directory: model.toml beside the parts encoder, codec, denoiser and prior."""
+"""A model: the parts encoder, codec, denoiser and prior, and the facts of model.toml about them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,19 +11,25 @@ import torch
 
 from geodiff.errors import ModelError, UsageError
 from geodiff.models.casting import cast
-from geodiff.models.codec import Codec
-from geodiff.models.denoiser import Denoiser
+from geodiff.models.directory import OPTIONAL, PARTS, Directory, digest, latent_statistics
 from geodiff.models.encoder import Encoder
+from geodiff.models.kinds import codec_of, denoiser_of
+from geodiff.models.locate import locate
 from geodiff.models.priors import Prior, load_prior
 from geodiff.models.probe import Probe
-from geodiff.models.shipped import shipped_path
+from geodiff.models.protocols import LatentCodec, WindowDenoiser
+
+__all__ = [
+    "OPTIONAL",
+    "PARTS",
+    "Model",
+    "choose_device",
+    "digest",
+    "has_bf16",
+    "latent_statistics",
+]
 
 log = logging.getLogger(__name__)
-
-PARTS = ("encoder", "codec", "denoiser", "prior")
-
-OPTIONAL = ("probe",)
-"""Parts that a model may do without."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,14 @@ class Model:
 
     path: Path
     name: str
-    encoder: Encoder
-    codec: Codec
-    denoiser: Denoiser
-    prior: Prior  # on the CPU, whatever the device: one grid for all of them
+    encoder_part: Encoder | None  # None: imported without one, embeddings come from elsewhere
+    codec: LatentCodec
+    denoiser: WindowDenoiser
+    prior_part: Prior | None  # on the CPU, whatever the device: one grid for all of them
     gsd: float  # metres per pixel of a mosaic whose resolution nobody asked for
     gsd_range: tuple[float, float]  # metres per pixel seen in training
     window: int  # latents a side of the windows that the denoiser paints
+    cell: int  # pixels along one side of a cell of the embedding grid
     guidance: float  # default guidance scale
     credit: str  # of the training imagery
     licence: str  # of the weights
@@ -53,7 +57,7 @@ class Model:
     def load(
         cls, path: str | Path | None = None, device: str = "auto", precision: str = "auto"
     ) -> Model:
-        """Load a model directory; None is the one shipped with the package.
+        """Load a model: a directory, ``hub:org/name@revision``, None for the one in the package.
 
         ``device`` is auto, cpu, cuda (or cuda:1, ...) or mps; ``precision`` of the denoiser
         and of decoding auto, bf16 or fp32. Raises UsageError for another word, ModelError for a
@@ -61,56 +65,77 @@ class Model:
         """
         if precision not in ("auto", "bf16", "fp32"):
             raise UsageError(f"precision {precision!r} is unknown; choose auto, bf16 or fp32")
-        folder = shipped_path() if path is None else Path(path)
-        facts = read_facts(folder)
+        place = Directory(locate(path))
+        facts = place.facts()
         target = choose_device(device)
         bf16 = precision == "bf16" or (precision == "auto" and has_bf16(target))
-        encoder = Encoder.load(folder / "encoder")
-        codec = Codec.load(folder / "codec", *latent_statistics(folder / "codec"))
-        denoiser = Denoiser.load(folder / "denoiser", bf16)
-        prior = load_prior(folder / "prior")
-        probe = Probe.load(folder / "probe") if (folder / "probe").is_dir() else None
-        check_fit(folder, encoder, codec, denoiser, prior, probe)
-        halvings = 2 ** (len(denoiser.net.config["widths"]) - 1)
-        if facts["window"] % halvings:
-            raise ModelError(
-                f"window {facts['window']} in {folder / 'model.toml'} is not a multiple of "
-                f"{halvings}, which the denoiser needs"
-            )
-        cast(encoder.net, device=target)
+        encoder = Encoder.load(place.path("encoder")) if place.has("encoder") else None
+        codec, denoiser = codec_of(place), denoiser_of(place, bf16)
+        prior = load_prior(place.path("prior")) if place.has("prior") else None
+        probe = Probe.load(place.path("probe")) if place.has("probe") else None
+        if facts["cell"] is None and encoder is not None:
+            facts["cell"] = encoder.cell
+        check_fit(place.folder, facts, encoder, codec, denoiser, prior, probe)
+        if encoder is not None:
+            cast(encoder.net, device=target)
         model = cls(
-            path=folder,
-            encoder=encoder,
+            path=place.folder,
+            encoder_part=encoder,
             codec=codec.to(target).with_decoder_in(torch.bfloat16 if bf16 else torch.float32),
             denoiser=denoiser.to(target),
-            prior=prior,
+            prior_part=prior,
             probe=None if probe is None else probe.to(target, bf16),
-            hash=digest(folder),
+            hash=place.digest(),
             **facts,
         )
         kind = "bf16" if bf16 else "fp32"
-        log.info("model: %s, hash %s, %s on %s, %s", folder, model.hash, model.name, target, kind)
+        log.info(
+            "model: %s, hash %s, %s on %s, %s", place.folder, model.hash, model.name, target, kind
+        )
         log.debug("model: %s", model.facts())
         return model
 
     @property
-    def cell(self) -> int:
-        """Pixels along one side of a cell of the embedding grid."""
-        return self.encoder.cell
+    def encoder(self) -> Encoder:
+        """Pixels of a cell to an embedding. Raises ModelError for a model without one."""
+        if self.encoder_part is None:
+            raise ModelError(
+                f"the model {self.name} has no encoder, so it cannot go by images: give embeddings "
+                f"of {self.dim} features for cells of {self.cell} px (--embeddings FILE)"
+            )
+        return self.encoder_part
+
+    @property
+    def prior(self) -> Prior:
+        """Makes up embeddings. Raises ModelError for a model without one."""
+        if self.prior_part is None:
+            also = "" if self.encoder_part is None else ", or an image (--reference FILE)"
+            raise ModelError(
+                f"the model {self.name} has no prior, so it cannot go by words, polygons or "
+                f"nothing: give embeddings (--embeddings FILE){also}"
+            )
+        return self.prior_part
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return self.denoiser.dim
 
     @property
     def device(self) -> torch.device:
         """Where the networks run."""
-        device: torch.device = next(self.denoiser.net.parameters()).device
-        return device
+        return self.denoiser.device
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights of the networks that turn images into mosaics."""
+        encoder = 0 if self.encoder_part is None else self.encoder_part.parameters
+        return encoder + self.codec.parameters + self.denoiser.parameters
 
     def facts(self) -> dict[str, Any]:
         """What `geodiff info` shows, JSON-ready."""
-        sizes = {
-            part: sum(f.stat().st_size for f in (self.path / part).rglob("*") if f.is_file())
-            for part in (*PARTS, *OPTIONAL)
-            if (self.path / part).is_dir()
-        }
+        encoder, prior = self.encoder_part, self.prior_part
+        sizes = Directory(self.path).sizes()
         return {
             "name": self.name,
             "path": str(self.path),
@@ -118,16 +143,16 @@ class Model:
             "gsd": self.gsd,
             "gsd_range": list(self.gsd_range),
             "cell_px": self.cell,
-            "embedding_dim": self.encoder.dim,
-            "encoder": f"{self.encoder.network} ({self.encoder.fingerprint})",
+            "embedding_dim": self.dim,
+            "encoder": encoder and f"{encoder.network} ({encoder.fingerprint})",
             "codec": f"f{self.codec.factor}, {self.codec.channels} channels",
             "window_px": self.window * self.codec.factor,
             "denoiser_parameters": self.denoiser.parameters,
             "guidance": self.guidance,
             "guidance_taught": list(self.denoiser.taught or ()) or None,
             "steer": self.steer if self.probe is not None else 0.0,
-            "text_encoder": self.prior.text or None,
-            "labels": ", ".join(self.prior.labels) or None,
+            "text_encoder": (prior and prior.text) or None,
+            "labels": (prior and ", ".join(prior.labels)) or None,
             "megabytes": {part: round(size / 1e6, 2) for part, size in sizes.items()},
             "device": str(self.device),
             "precision": "bf16" if self.denoiser.bf16 else "fp32",
@@ -136,83 +161,42 @@ class Model:
         }
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """The table of model.toml, checked. Raises ModelError for what is missing or unknown."""
-    if not folder.is_dir():
-        fault = "is a file" if folder.exists() else "does not exist"
-        raise ModelError(f"the model directory {folder} {fault}")
-    missing = [part for part in PARTS if not (folder / part).is_dir()]
-    if missing or not (folder / "model.toml").exists():
-        parts = ", ".join(([] if (folder / "model.toml").exists() else ["model.toml"]) + missing)
-        raise ModelError(f"the model directory {folder} is not complete; missing: {parts}")
-    try:
-        table = tomllib.loads((folder / "model.toml").read_text(encoding="utf-8"))
-        gsd, (low, high) = float(table["gsd"]), map(float, table["gsd_range"])
-        if not (0 < low <= high < float("inf") and 0 < gsd < float("inf")):
-            raise ValueError(f"gsd {gsd} with gsd_range {low} to {high}: give metres above 0")
-        if int(table["window"]) < 1:
-            raise ValueError(f"window {table['window']}: give latents, at least 1")
-        if not 0 <= float(table.get("steer", 0.0)) < float("inf"):
-            raise ValueError(f"steer {table['steer']}: give a number from 0")
-        return {
-            "name": str(table["name"]),
-            "gsd": gsd,
-            "gsd_range": (low, high),
-            "window": int(table["window"]),
-            "guidance": float(table["guidance"]),
-            "steer": float(table.get("steer", 0.0)),
-            "credit": str(table["credit"]),
-            "licence": str(table["licence"]),
-        }
-    except (tomllib.TOMLDecodeError, KeyError, ValueError, TypeError) as error:
-        raise ModelError(f"{folder / 'model.toml'} is not usable: {error!r}") from error
-
-
-def latent_statistics(folder: Path) -> tuple[list[float], list[float]]:
-    """Mean and deviation of raw latents per channel, from latents.json in a codec's folder."""
-    path = folder / "latents.json"
-    try:
-        table = json.loads(path.read_text())
-        return [float(value) for value in table["mean"]], [float(value) for value in table["std"]]
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise ModelError(f"{path} is not usable: {error!r}") from error
-
-
 def check_fit(
     folder: Path,
-    encoder: Encoder,
-    codec: Codec,
-    denoiser: Denoiser,
-    prior: Prior,
+    facts: dict[str, Any],
+    encoder: Encoder | None,
+    codec: LatentCodec,
+    denoiser: WindowDenoiser,
+    prior: Prior | None,
     probe: Probe | None,
 ) -> None:
-    """Raises ModelError unless the parts' sizes agree."""
+    """Raises ModelError unless the parts' sizes agree with each other and with model.toml."""
+    cell, toml = facts["cell"], "model.toml"
     pairs: list[tuple[str, str, int, str, int]] = [
-        ("embedding length", "encoder", encoder.dim, "denoiser", denoiser.net.config["dim"]),
-        ("embedding length", "encoder", encoder.dim, "prior", prior.dim),
-        ("channels", "codec", codec.channels, "denoiser", denoiser.net.config["channels"]),
-        ("cell", "encoder", encoder.cell % codec.factor, "multiple of the codec's factor", 0),
+        ("channels", "codec", codec.channels, "denoiser", denoiser.channels),
+        ("cell", toml, cell % codec.factor, "multiple of the codec's factor", 0),
     ]
+    if encoder is not None:
+        pairs.insert(0, ("cell", "encoder", encoder.cell, toml, cell))
+        pairs.insert(0, ("embedding length", "encoder", encoder.dim, "denoiser", denoiser.dim))
+    if prior is not None:
+        pairs.append(("embedding length", "encoder", denoiser.dim, "prior", prior.dim))
     if probe is not None:
         pairs += [
-            ("embedding length", "encoder", encoder.dim, "probe", probe.dim),
+            ("embedding length", "encoder", denoiser.dim, "probe", probe.dim),
             ("channels", "codec", codec.channels, "probe", probe.channels),
-            ("latents a cell", "encoder", encoder.cell // codec.factor, "probe", probe.side),
+            ("latents a cell", "encoder", cell // codec.factor, "probe", probe.side),
         ]
     for what, one, a, other, b in pairs:
         if a != b:
             raise ModelError(
                 f"the parts in {folder} do not fit: {what} is {a} in {one}, {b} in {other}"
             )
-
-
-def digest(folder: Path) -> str:
-    """First 16 hex digits of a SHA-256 over the names and bytes of all files of the model."""
-    total = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".md"):
-        total.update(path.relative_to(folder).as_posix().encode())
-        total.update(path.read_bytes())
-    return total.hexdigest()[:16]
+    if facts["window"] % denoiser.multiple:
+        raise ModelError(
+            f"window {facts['window']} in {folder / toml} is not a multiple of "
+            f"{denoiser.multiple}, which the denoiser needs"
+        )
 
 
 def choose_device(name: str) -> torch.device:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from geodiff.diffusion import Precondition
 from geodiff.models.casting import cast
 from geodiff.models.parts import read_network, write_network
 from geodiff.models.torchvision_shim import ensure_torchvision
@@ -143,6 +144,31 @@ class Denoiser:
     bf16: bool = True
 
     @property
+    def channels(self) -> int:
+        """Latent channels."""
+        return int(self.net.config["channels"])
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return int(self.net.config["dim"])
+
+    @property
+    def multiple(self) -> int:
+        """Sides of a window must be multiples of so many latents: the network halves them."""
+        return int(2 ** (len(self.net.config["widths"]) - 1))
+
+    @property
+    def sigma_max(self) -> float:
+        """The highest noise level of sampling, a flow time of 0.99."""
+        return 99.0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return next(self.net.parameters()).device  # type: ignore[no-any-return]
+
+    @property
     def taught(self) -> tuple[float, float] | None:
         """Lowest and highest scale of guidance that the network knows; None: it knows none."""
         scales = self.net.config["guidance"]
@@ -162,9 +188,8 @@ class Denoiser:
     ) -> torch.Tensor:
         """float32 velocity of a batch of windows (batch, channel, row, col).
 
-        ``time`` is (batch,) in 0..1; ``field`` is (batch, dim, row, col), or None for the
-        unconditional prediction. ``guidance`` other than 1 is for a network that knows it.
-        Raises ValueError otherwise.
+        ``time`` is (batch,) in 0..1; ``field`` is (batch, dim, row, col), or None: unconditional.
+        Raises ValueError for a ``guidance`` other than 1 that the network does not know.
         """
         if guidance != 1 and not self.knows(guidance):
             raise ValueError(f"this denoiser was not taught guidance {guidance:g}")
@@ -184,6 +209,17 @@ class Denoiser:
             )
         velocity: torch.Tensor = out.float().to(noisy.device)
         return velocity
+
+    def clean(
+        self,
+        x: torch.Tensor,
+        sigma: float,
+        field: torch.Tensor | None,
+        gsd: float,
+        guidance: float = 1.0,
+    ) -> torch.Tensor:
+        """The clean latents behind ``x = clean + sigma * noise``, see ``protocols``."""
+        return Precondition(lambda x_t, t: self.velocity(x_t, t, field, gsd, guidance))(x, sigma)
 
     def to(self, device: torch.device) -> Denoiser:
         """The same denoiser on ``device``, for sampling only; its network is changed in place.

@@ -73,6 +73,11 @@ class Encoder:
         return torch.cat(vectors) if vectors else torch.empty(0, self.dim)
 
     @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(p.numel() for p in self.net.parameters())
+
+    @property
     def fingerprint(self) -> str:
         """Short hash of the weights; embeddings of different fingerprints do not mix."""
         digest = hashlib.sha256()

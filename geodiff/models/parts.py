@@ -36,14 +36,30 @@ def read_network(kind: Any, folder: Path, part: str) -> Any:
     return net.float().eval().requires_grad_(False)
 
 
+def read_json(path: Path, part: str) -> dict[str, Any]:
+    """The table in a JSON file of ``part``. Raises ModelError in one line where there is none."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(facts, dict):
+            raise ValueError(f"{path.name} holds no table")
+    except UNREADABLE as error:
+        raise unreadable(part, path.parent, error) from error
+    return facts
+
+
 def write_network(net: Any, folder: Path) -> None:
     """Write what :func:`read_network` reads, in half precision; ``net`` stays as it is."""
+    write_tensors(net, half(net), folder)
+
+
+def write_tensors(net: Any, tensors: dict[str, torch.Tensor], folder: Path) -> None:
+    """Write the configuration of ``net`` with the numbers ``tensors``, in their own precision."""
     folder.mkdir(parents=True, exist_ok=True)
     net.save_config(folder)
     facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     facts.pop("_name_or_path", None)  # where it was read from is nobody else's business
     (folder / "config.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    save_file(half(net), folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def half(net: Any) -> dict[str, torch.Tensor]:

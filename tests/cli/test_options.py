@@ -12,7 +12,9 @@ from geodiff.geo.cog_options import PROFILES
 from geodiff.jobs.assemble import AssembleRequest
 from geodiff.jobs.batches.request import BatchRequest
 from geodiff.jobs.embed import EmbedRequest
+from geodiff.jobs.export import ExportRequest
 from geodiff.jobs.imagine import ImagineRequest
+from geodiff.jobs.import_checkpoint import ImportRequest
 from geodiff.jobs.mix import MixRequest
 from geodiff.jobs.prepare import PrepareConfig
 from geodiff.jobs.request import SynthesizeRequest
@@ -21,7 +23,9 @@ from geodiff_cli import (
     assemble,
     batch,
     embed,
+    export,
     imagine,
+    import_,
     mix,
     painting_options,
     prepare,
@@ -38,6 +42,8 @@ COMMANDS: list[tuple[click.Command, type[Any], set[str]]] = [
     (imagine.imagine, ImagineRequest, set()),
     (mix.mix, MixRequest, set()),
     (assemble.assemble, AssembleRequest, set()),
+    (import_.import_, ImportRequest, set()),
+    (export.export, ExportRequest, set()),
     (prepare.prepare, PrepareConfig, {"sources", "out"}),
     (train.train.commands["codec"], CodecConfig, {"config"}),
     (train.train.commands["encoder"], EncoderConfig, {"config"}),
@@ -68,6 +74,8 @@ LEAST = {
     "embed": ["b.tif", "--out", "a.tif"],
     "imagine": ["--out", "a.tif"],
     "mix": ["b.tif", "c.tif", "--out", "a.tif"],
+    "import": ["b.ckpt", "--out", "a"],
+    "export": ["--out", "a"],
     "prepare": ["b", "--out", "a"],
     "assemble": [
         "--out",
@@ -86,7 +94,7 @@ LEAST = {
 }
 
 
-@pytest.mark.parametrize(("command", "request_type", "others"), COMMANDS[:7])
+@pytest.mark.parametrize(("command", "request_type", "others"), COMMANDS[:8])
 def test_defaults_are_those_of_the_request(
     command: click.Command, request_type: type[Any], others: set[str]
 ) -> None:

@@ -8,6 +8,7 @@ import torch
 from odc.geo.geobox import GeoBox
 from torch import Tensor
 
+from geodiff.diffusion import Precondition
 from geodiff.geo.grid import PixelGrid
 from geodiff.models.bundle import Model
 from geodiff.window import Window
@@ -31,7 +32,9 @@ class Toy:
     taught: tuple[float, float] | None = None
     calls: list[int] = field(default_factory=list)  # images of every call
 
-    def clean(self, x: Tensor, known: Tensor | None) -> Tensor:
+    sigma_max = 99.0
+
+    def predicted(self, x: Tensor, known: Tensor | None) -> Tensor:
         """One image (channel, row, col) and its field (feature, row, col), in any precision."""
         weight = random(self.channels, self.channels, 3, 3).to(x) / 4
         made = torch.nn.functional.conv2d(x[None], weight, padding=1)[0] + x.mean() / 2
@@ -49,11 +52,17 @@ class Toy:
         assert guidance == 1 or self.knows(guidance)
         self.calls.append(len(noisy))
         fields = [None] * len(noisy) if known is None else list(known)
-        made = torch.stack([self.clean(x, f) for x, f in zip(noisy, fields, strict=True)])
+        made = torch.stack([self.predicted(x, f) for x, f in zip(noisy, fields, strict=True)])
         if guidance != 1:
-            uncond = torch.stack([self.clean(x, None) for x in noisy])
+            uncond = torch.stack([self.predicted(x, None) for x in noisy])
             made = uncond + guidance * (made - uncond)
         return (noisy - made) / time[:, None, None, None]
+
+    def clean(
+        self, x: Tensor, sigma: float, known: Tensor | None, gsd: float, guidance: float = 1.0
+    ) -> Tensor:
+        flow = Precondition(lambda x_t, t: self.velocity(x_t, t, known, gsd, guidance))
+        return flow(x, sigma)
 
 
 def toyed(model: Model, taught: tuple[float, float] | None = None) -> tuple[Model, Toy]:

@@ -236,8 +236,7 @@ def chosen_rows(patches: PatchSet, limit: int) -> NDArray[np.intp]:
 def check_patches(model: Model, patches: PatchSet) -> None:
     """Raises DataError unless patches are of whole cells, at least two of them, and of latents."""
     height, width = patches.pixels.shape[1:3]
-    halvings = 2 ** (len(model.denoiser.net.config["widths"]) - 1)
-    step = math.lcm(model.cell, model.codec.factor * halvings)
+    step = math.lcm(model.cell, model.codec.factor * model.denoiser.multiple)
     if height % step or width % step or height * width < 2 * model.cell**2:
         raise DataError(
             f"{patches.path} has patches of {height} x {width} px: to be painted in one piece "

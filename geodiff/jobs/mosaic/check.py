@@ -13,6 +13,7 @@ from geodiff.geo.placement import raster_placement
 from geodiff.geo.target import check_output, check_target
 from geodiff.jobs.drawing import placed
 from geodiff.jobs.request import SynthesizeRequest
+from geodiff.models.hub import HubName, is_hub
 
 
 def check_request(request: SynthesizeRequest) -> None:
@@ -45,8 +46,10 @@ def check_request(request: SynthesizeRequest) -> None:
 
 
 def check_model(path: str | None) -> None:
-    """Raises ModelError for a model directory that is not there."""
-    if path is not None and not Path(path).is_dir():
+    """Raises ModelError for a directory that is not there, UsageError for no name of the hub."""
+    if path is not None and is_hub(path):
+        HubName.of(path)
+    elif path is not None and not Path(path).is_dir():
         raise ModelError(f"the model directory {path} does not exist")
 
 

@@ -65,3 +65,21 @@ def check_box_options(box: object, box_crs: str | None, gsd: float | None) -> No
         raise UsageError(
             f"--gsd {gsd:g} is for a raster without CRS, the grid of a --bbox has one: leave it out"
         )
+
+
+def check_size(request: SynthesizeRequest) -> None:
+    """Raises UsageError for a size beside what lies on a map."""
+    if request.size is None:
+        return
+    for option, given in (
+        ("--bbox", request.bbox),
+        ("--like", request.like),
+        ("--layout-file", request.layout_file),
+        ("--stac and --collection", request.catalogue),
+    ):
+        if given is not None:
+            width, height = request.size
+            raise UsageError(
+                f"--size {width}x{height} makes an image without a CRS, {option} tells where it "
+                "lies: give one of them"
+            )

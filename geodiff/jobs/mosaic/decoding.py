@@ -18,6 +18,9 @@ from geodiff.window import Window
 TILE = 128
 """Latents a side of the tiles that are handed out (1,024 px at factor 8)."""
 
+AT_ONCE = 2**17
+"""Pixels that a codec of the whole window decodes in one call: the paper's takes 3 KB for each."""
+
 Pixels = NDArray[np.uint8]
 
 
@@ -39,8 +42,8 @@ def decode(
     A local codec decodes each tile with its receptive halo. The tile that is decoded is a whole one
     of the lattice, as far as the canvas goes, whatever part of it the core wants: convolutions
     of one shape give one sum, so the pixels do not depend on the core to the bit. A codec that is
-    not local, and a sampling with ``decode_stride``, decode windows of the sampling's size and
-    blend them.
+    not local, and a sampling with ``decode_stride``, decode windows of the sampling's size, which
+    the codec was trained on, and blend them.
     """
     core.within(canvas)
     if sampling.decode_stride is None and model.codec.halo is not None:
@@ -74,7 +77,7 @@ def _blended(
 ) -> Iterator[tuple[Window, Pixels]]:
     """Windows by rows, added up over one row of tiles and what sticks out below it."""
     factor, size = model.codec.factor, sampling.size
-    stride = sampling.decode_stride or max(1, size // 2)
+    stride = decode_stride(sampling)
     weights = WEIGHTS[sampling.decode_weights](size * factor)
     windows = [
         window
@@ -89,7 +92,7 @@ def _blended(
         area = Window(band.row, core.col, TILE + size, core.width).zoom_in(factor)
         due = [window for window in windows if window.row < band.bottom]
         windows = windows[len(due) :]
-        for window, image in _rendered(model, latents, canvas, due, sampling.batch):
+        for window, image in _rendered(model, latents, canvas, due, decode_batch(model, sampling)):
             piece = window.zoom_in(factor).intersect(core.zoom_in(factor))
             assert piece is not None  # the window meets the core
             rows, cols = piece.within(area)
@@ -104,6 +107,22 @@ def _blended(
         below = total[:, band.height * factor :].clone()
         total.zero_()
         total[:, : below.shape[1]] = below
+
+
+def decode_stride(sampling: Sampling) -> int:
+    """Latents between windows that are blended: half of one unless a mode has its own.
+
+    Under tent weights a window then weighs nothing at its border, and all of them add up to a
+    constant: their lines cannot be told from others, see docs/decisions.md.
+    """
+    return sampling.decode_stride or max(1, sampling.size // 2)
+
+
+def decode_batch(model: Model, sampling: Sampling) -> int:
+    """Windows that are decoded in one call: as many as in painting, fewer for large features."""
+    if model.codec.halo is not None:
+        return sampling.batch
+    return max(1, min(sampling.batch, AT_ONCE // (sampling.size * model.codec.factor) ** 2))
 
 
 def _rendered(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from geodiff.diffusion import Denoise, Guided, Precondition, Switched
+from geodiff.diffusion import Denoise, Guided, Switched
 from geodiff.jobs.mosaic.modes import Sampling
 from geodiff.models.bundle import Model
 
@@ -15,9 +15,9 @@ def guided(model: Model, sampling: Sampling, field: Tensor, gsd: float) -> Denoi
     ``gsd`` in metres per pixel. Calls the network as often as ``Sampling.evaluations`` counts.
     """
 
-    def velocity(known: Tensor | None, guidance: float = 1.0) -> Denoise:
-        return Precondition(lambda x, t: model.denoiser.velocity(x, t, known, gsd, guidance))
+    def under(known: Tensor | None, guidance: float = 1.0) -> Denoise:
+        return lambda x, sigma: model.denoiser.clean(x, sigma, known, gsd, guidance)
 
     if sampling.taught:
-        return Switched(velocity(field, sampling.guidance), velocity(field), sampling.guided)
-    return Guided(velocity(field), velocity(None), sampling.guidance, sampling.guided)
+        return Switched(under(field, sampling.guidance), under(field), sampling.guided)
+    return Guided(under(field), under(None), sampling.guidance, sampling.guided)

@@ -77,6 +77,7 @@ class Sampling:
     taught: bool = False  # the network knows this guidance: one evaluation where it is on, not two
     steer: float = 0.0  # length of a step towards the asked embeddings, see models.probe; 0 is none
     steered: tuple[float, float] = STEERED_SIGMAS  # noise levels with steering: above, up to
+    highest: float = 99.0  # noise level at which the solver starts; ``published`` has its own
 
     def __post_init__(self) -> None:
         for name, given, known in (
@@ -105,12 +106,15 @@ class Sampling:
             steer=0.0 if base.per_window or model.probe is None else model.steer,
             steps=base.steps if steps is None else steps,
             guidance=scale,
+            highest=model.denoiser.sigma_max,
         )
 
     @property
     def sigmas(self) -> Tensor:
         """Noise levels of the solver, float64 (steps + 1,), the last one 0."""
-        return published(self.steps)[0] if self.solver == "published" else flow_sigmas(self.steps)
+        if self.solver == "published":
+            return published(self.steps)[0]
+        return flow_sigmas(self.steps, t_max=self.highest / (1 + self.highest))
 
     @property
     def start(self) -> float:

@@ -77,6 +77,8 @@ def open_source(
     ``imagery`` is what a catalogue gave before, where that is to be taken.
     """
     seed = request.seed if request.prior_seed is None else request.prior_seed
+    if request.reference or request.catalogue is not None:
+        model.encoder  # noqa: B018  (refuses a model without one)
     if request.reference:
         reference, coverage = open_reference(request, grid)
         words = f"raster {Path(request.reference).name}"
@@ -98,6 +100,7 @@ def open_source(
         else:
             words, which, given = request.embeddings_name, path.digest, raster_of(saved, None)
         return Source(None, saved, seed, words, coverage, which, given)
+    model.prior  # noqa: B018  (refuses a model without one)
     words, condition = f"prior of {model.name}, seed {seed}", None
     notes: tuple[str, ...] = ()
     if (prompt := request.prompt) is not None:
@@ -173,16 +176,31 @@ def open_embeddings(
 ) -> tuple[Saved, float]:
     """The saved embeddings and how much of the grid they cover; errors as ``open_reference``."""
     saved, name = saved_embeddings(request), request.embeddings_name
-    if saved.encoder != model.encoder.fingerprint:
-        raise DataError(
-            f"{name} was made by the encoder {saved.encoder}, the model "
-            f"{model.name} has {model.encoder.fingerprint}: embed again with this model"
-        )
+    check_encoder(saved, name, model)
     coverage = embedded_share(saved, grid)
     log.info("source: %s, %d x %d cells", name, *saved.grid.window.shape)
     log.info("source: covers %.1f %% of the grid", 100 * coverage)
     check_coverage(request, name, coverage)
     return saved, coverage
+
+
+def check_encoder(saved: Saved, name: str, model: Model) -> None:
+    """Raises DataError for embeddings of another encoder than the model's.
+
+    A model without an encoder takes those of the length that it was trained with.
+    """
+    own = model.encoder_part
+    if own is not None and saved.encoder != own.fingerprint:
+        raise DataError(
+            f"{name} was made by the encoder {saved.encoder}, the model "
+            f"{model.name} has {own.fingerprint}: embed again with this model"
+        )
+    length = saved.features if isinstance(saved, SavedEmbeddings) else saved.values.shape[2]
+    if own is None and length != model.dim:
+        raise DataError(
+            f"{name} holds embeddings of {length} features, the model {model.name} was trained "
+            f"with {model.dim}: embed with the encoder that it was trained with"
+        )
 
 
 def embedded_share(saved: Saved, grid: PixelGrid) -> float:

@@ -18,6 +18,10 @@ SEEDS = 2**63 - 1
 """The largest seed: what every tool can hold that reads tags and JSON with 64-bit integers."""
 
 
+LONGEST = 2**31
+"""Pixels a side that no mosaic has."""
+
+
 def settle(request: Any, kinds: Mapping[str, Convert]) -> None:
     """Convert the fields of a frozen dataclass in place; None stays where it is the default."""
     for field in fields(request):
@@ -109,6 +113,15 @@ def texts(option: str, value: Any) -> tuple[str, ...]:
     return tuple(given)
 
 
+def side(option: str, value: Any) -> int:
+    """A number of pixels, at least 1."""
+    length = whole(option, value)
+    if not 1 <= length < LONGEST:
+        raise UsageError(f"{option} {length} must be pixels, 1 to {LONGEST - 1}")
+    return length
+
+
+SIZE = numbers(2, side, "width and height in pixels")
 BOX = numbers(4, number, "west, south, east, north")
 BANDS = numbers(3, whole, "red, green and blue band, from 1")
 RANGE = numbers(2, number, "the values that become 0 and 255")

@@ -21,6 +21,7 @@ from geodiff.jobs.mosaic.painting import Painter
 from geodiff.jobs.mosaic.sources import open_source
 from geodiff.jobs.request import SynthesizeRequest
 from geodiff.models.bundle import Model
+from geodiff.models.hub import is_hub
 from geodiff.window import Window
 
 Tiles = list[tuple[Window, NDArray[np.uint8]]]
@@ -51,7 +52,7 @@ class Task:
         local: dict[str, Any] = {
             name: os.path.abspath(path)
             for name, path in given.items()
-            if isinstance(path, str | Path) and not is_remote(str(path))
+            if isinstance(path, str | Path) and not is_remote(str(path)) and not is_hub(path)
         }
         if self.request.drawing is not None:
             local["layout_file"] = self.request.drawing.polygons

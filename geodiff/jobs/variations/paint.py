@@ -38,7 +38,7 @@ def paint(
     own, gsd, grid = image.embeddings(model), image.metres(model), image.grid
     grids = [mixed(own, images, recipe, model) for recipe in plan]
     factor = model.codec.factor
-    canvas = canvas_of(grid, factor, 2 ** (len(model.denoiser.net.config["widths"]) - 1))
+    canvas = canvas_of(grid, factor, model.denoiser.multiple)
     if max(canvas.shape) > ONE_PIECE * sampling.size:
         empty = np.zeros((3, *grid.window.shape), np.uint8)
         for recipe, embeddings in zip(plan, grids, strict=True):
@@ -80,8 +80,8 @@ def mixed(
     return replace(own, values=between.astype(np.float32))
 
 
-def canvas_of(grid: PixelGrid, factor: int, halvings: int) -> Window:
-    """Latents that cover a grid, grown to sides that the network can halve."""
+def canvas_of(grid: PixelGrid, factor: int, multiple: int) -> Window:
+    """Latents that cover a grid, grown to sides that the network takes."""
     box = grid.latents(factor)
-    height, width = (-(-side // halvings) * halvings for side in box.shape)
+    height, width = (-(-side // multiple) * multiple for side in box.shape)
     return Window(box.row, box.col, height, width)

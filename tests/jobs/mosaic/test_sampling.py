@@ -72,7 +72,7 @@ def epsilon(toy: Toy, x: torch.Tensor, abar: float, known: Floats | None) -> tor
     """Noise prediction of one window in variance preserving coordinates."""
     sigma = ((1 - abar) / abar) ** 0.5
     field = None if known is None else torch.from_numpy(known)[:, None, None].expand(-1, 8, 8)
-    clean = toy.clean(x / abar**0.5 / (1 + sigma), field)
+    clean = toy.predicted(x / abar**0.5 / (1 + sigma), field)
     return (x - abar**0.5 * clean) / (1 - abar) ** 0.5
 
 

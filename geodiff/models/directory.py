@@ -1,0 +1,160 @@
+"""The files of a model: which parts there are, what model.toml says of them, and their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geodiff.errors import ModelError
+
+PARTS = ("encoder", "codec", "denoiser", "prior")
+
+OPTIONAL = ("probe",)
+"""Parts that a model may do without."""
+
+NEEDED = ("codec", "denoiser")
+"""Parts without which nothing can be painted: all that a model with `cell` in model.toml needs."""
+
+SAID = ("conditioner",)
+"""Parts that belong to the denoiser, where it has them."""
+
+DIFFUSERS = {"codec": "vae", "denoiser": "unet"}
+"""Names of our parts in a folder of diffusers, which has a model_index.json."""
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A model directory, ours or in diffusers' layout."""
+
+    folder: Path
+
+    @property
+    def index(self) -> Path:
+        """What marks a folder of diffusers."""
+        return self.folder / "model_index.json"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a folder of diffusers that knows nothing of geodiff."""
+        return self.index.is_file() and not (self.folder / "model.toml").exists()
+
+    def name(self, part: str) -> str:
+        """The folder of a part within the directory."""
+        return DIFFUSERS.get(part, part) if self.index.is_file() else part
+
+    def path(self, part: str) -> Path:
+        """Where a part lies, or would."""
+        return self.folder / self.name(part)
+
+    def has(self, part: str) -> bool:
+        """Whether the part is there."""
+        return self.path(part).is_dir()
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the parts that are there."""
+        return {
+            part: sum(f.stat().st_size for f in self.path(part).rglob("*") if f.is_file())
+            for part in (*PARTS, *OPTIONAL, *SAID)
+            if self.has(part)
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """The table of model.toml, checked. Raises ModelError for what is missing or unknown."""
+        toml = self.folder / "model.toml"
+        if not self.folder.is_dir():
+            fault = "is a file" if self.folder.exists() else "does not exist"
+            raise ModelError(f"the model directory {self.folder} {fault}")
+        table = read_table(toml) if toml.exists() else {}
+        needed = NEEDED if "cell" in table or self.is_plain else PARTS
+        missing = [] if toml.exists() or self.is_plain else ["model.toml"]
+        missing += [self.name(part) for part in needed if not self.has(part)]
+        if missing:
+            raise ModelError(
+                f"the model directory {self.folder} is not complete; missing: {', '.join(missing)}"
+            )
+        if self.is_plain:
+            from geodiff.models.plain import plain_facts
+
+            return plain_facts(self)
+        try:
+            return checked(table)
+        except (KeyError, ValueError, TypeError) as error:
+            raise ModelError(f"{toml} is not usable: {error!r}") from error
+
+    def digest(self) -> str:
+        """First 16 hex digits of a SHA-256 over the names and bytes of all files of the model.
+
+        The same in both layouts, and whatever else lies in the folder.
+        """
+        total = hashlib.sha256()
+        for name, path in sorted(self.files(), key=lambda file: file[0].split("/")):
+            total.update(name.encode())
+            total.update(path.read_bytes())
+        return total.hexdigest()[:16]
+
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """The files that pixels depend on, each with its name in our own layout."""
+        for path in (self.folder / "model.toml", self.folder / "scheduler/scheduler_config.json"):
+            if path.is_file() and (self.is_plain or path.name == "model.toml"):
+                yield path.name, path
+        for part in (*PARTS, *OPTIONAL, *SAID):
+            for path in self.path(part).rglob("*"):
+                if is_ours(path.name) and path.is_file():
+                    yield f"{part}/{path.relative_to(self.path(part)).as_posix()}", path
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file of a part is read: no card, no checkpoint, no weights in another precision."""
+    return name.count(".") == 1 and name.endswith((".json", ".safetensors"))
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """A TOML file. Raises ModelError for one that is none."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is not usable: {error!r}") from error
+
+
+def checked(table: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a model. Raises KeyError, ValueError or TypeError for what makes no sense."""
+    gsd, (low, high) = float(table["gsd"]), map(float, table["gsd_range"])
+    if not (0 < low <= high < float("inf") and 0 < gsd < float("inf")):
+        raise ValueError(f"gsd {gsd} with gsd_range {low} to {high}: give metres above 0")
+    cell = table.get("cell")
+    for name, least, what in (("window", table["window"], "latents"), ("cell", cell, "pixels")):
+        if least is not None and int(least) < 1:
+            raise ValueError(f"{name} {least}: give {what}, at least 1")
+    if not 0 <= float(table.get("steer", 0.0)) < float("inf"):
+        raise ValueError(f"steer {table['steer']}: give a number from 0")
+    return {
+        "name": str(table["name"]),
+        "gsd": gsd,
+        "gsd_range": (low, high),
+        "window": int(table["window"]),
+        "guidance": float(table["guidance"]),
+        "steer": float(table.get("steer", 0.0)),
+        "cell": None if cell is None else int(cell),
+        "credit": str(table["credit"]),
+        "licence": str(table["licence"]),
+    }
+
+
+def latent_statistics(folder: Path) -> tuple[list[float], list[float]]:
+    """Mean and deviation of raw latents per channel, from latents.json in a codec's folder."""
+    path = folder / "latents.json"
+    try:
+        table = json.loads(path.read_text())
+        return [float(value) for value in table["mean"]], [float(value) for value in table["std"]]
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"{path} is not usable: {error!r}") from error
+
+
+def digest(folder: Path) -> str:
+    """The hash of the model in ``folder``, see ``Directory.digest``."""
+    return Directory(folder).digest()

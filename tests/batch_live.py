@@ -26,7 +26,7 @@ LATE = "bishop_2020_2"
 
 BROKEN = {
     "lacks": "has no asset that is an image in colour",
-    "truncated": "cannot be read",
+    "truncated": "its pixels cannot be decoded, it is damaged or cut short",
     "placeless": "has no CRS in its raster",
     "gone": "the file is gone (404)",
     "passwd": "is not on the web: refused",

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -45,15 +46,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def database(folder: Path) -> Iterator[dict[str, str]]:
+def database() -> Iterator[dict[str, str]]:
     """An empty database named postgis; the variables by which its clients find it."""
-    bin_, port, place = postgres(), free_port(), folder / "data"
-    place.mkdir()
+    bin_, port = postgres(), free_port()
+    # Not in a folder of pytest's: every session that starts closes those for other users.
+    place = Path(tempfile.mkdtemp(prefix="geodiff-pgstac-"))
     root = os.geteuid() == 0  # as which PostgreSQL does not run
     if root:
-        for path in (folder, *folder.parents):
-            if path != Path("/") and path.stat().st_uid == 0:
-                path.chmod(path.stat().st_mode | 0o011)
         shutil.chown(place, "postgres")
 
     def run(*words: str) -> None:
@@ -71,13 +70,14 @@ def database(folder: Path) -> Iterator[dict[str, str]]:
                "PGDATABASE": "postgis", "PGPASSWORD": "x"}  # fmt: skip
     finally:
         run("pg_ctl", "-D", str(place), "-m", "immediate", "-w", "stop")
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @contextmanager
 def pgstac(folder: Path) -> Iterator[str]:
     """The address of an empty API that takes collections and items."""
     uvicorn, pypgstac = program("uvicorn"), program("pypgstac")
-    with database(folder) as variables:
+    with database() as variables:
         env = {**os.environ, **variables, "ENABLE_TRANSACTIONS_EXTENSIONS": "true"}
         done = subprocess.run([pypgstac, "migrate"], env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

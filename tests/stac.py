@@ -42,6 +42,14 @@ def item(
     return made
 
 
+def pointing(folder: Path, href: str, name: str = "made") -> pystac.Item:
+    """An item whose image is said to be at ``href``."""
+    made = item(folder, name, 1, 2020)
+    made.assets = {"image": pystac.Asset(href, media_type=TIFF, roles=["data"])}
+    made.collection_id = "naip"
+    return made
+
+
 def catalogue(folder: Path, items: list[pystac.Item], collection: str = "naip") -> str:
     """A static catalogue with one collection; the path of its root."""
     root = pystac.Catalog("root", "tests")

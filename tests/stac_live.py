@@ -131,6 +131,22 @@ def landing(url: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def answering(found: dict[str, Any]) -> Answer:
+    """An API that gives one answer to every search."""
+
+    def answer(handler: Handler) -> bool:
+        here = f"http://{handler.headers['Host']}"
+        return handler.json(found if handler.path == "/search" else landing(here))
+
+    return answer
+
+
+def page(*features: pystac.Item | Any, links: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """A page of items, which may be something else."""
+    made = [one.to_dict(False, False) if isinstance(one, pystac.Item) else one for one in features]
+    return {"type": "FeatureCollection", "features": made, "links": links or []}
+
+
 def cog(path: Path, pixels: NDArray[np.uint8], crs: str, transform: Affine) -> Path:
     """A Cloud-Optimized GeoTIFF of (band, row, col) whose fourth band is no alpha."""
     plain = path.with_suffix(".plain.tif")

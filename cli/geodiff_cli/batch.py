@@ -101,6 +101,10 @@ SHARING = re.compile(r" --(?:workers|scheduler)(?:=| )\S+")
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Make units anew that another request made.")
 @click.option(
+    "--recheck", is_flag=True,
+    help="Read all files that are there again, also those unchanged since they were found whole.",
+)  # fmt: skip
+@click.option(
     "--name", metavar="ID", help="Id of the collection.  [default: the name of --out-dir]"
 )
 @click.option("--vrt", is_flag=True, help="Write a virtual raster over all mosaics as well.")
@@ -167,7 +171,7 @@ def plan_table(plan: BatchPlan, out_dir: str) -> str:
         "time": f"about {duration(plan.seconds)} in one process",
     }
     if plan.unplaced:
-        rows["not counted"] = f"{plan.unplaced} units whose items do not say where they lie"
+        rows["not counted"] = f"{plan.unplaced} units whose size is not known, see the notes"
     for number, one in enumerate(plan.unusable[:SHOWN], start=1):
         rows[f"cannot be used {number}"] = f"{one.name}: {one.reason}"
     if len(plan.unusable) > SHOWN:
@@ -189,5 +193,9 @@ def summary(result: BatchResult) -> str:
         told.append(f"  and {len(failures) - SHOWN} more, see report.json")
     if result.report.published:
         told.append(f"  {len(result.report.published)} items published")
+    unpublished = result.report.unpublished
+    told += [f"  {name} is not published: {why}" for name, why in [*unpublished.items()][:SHOWN]]
+    if len(unpublished) > SHOWN:
+        told.append(f"  and {len(unpublished) - SHOWN} more, see report.json")
     told += [f"  {name} shows all of them" for name in result.virtual]
     return "\n".join(told)

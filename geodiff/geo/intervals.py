@@ -49,6 +49,17 @@ def _moments(part: str) -> tuple[datetime, datetime] | None:
     return first, datetime.fromtimestamp(until.timestamp() - 1e-3, UTC)
 
 
+def told_interval(text: str | None) -> str | None:
+    """An interval as the STAC API wants it: two moments in UTC, or .. for one open end.
+
+    None for all times, which the API has no words for.
+    """
+    first, last = interval(text)
+    begins = None if first == datetime.min.replace(tzinfo=UTC) else f"{first:%Y-%m-%dT%H:%M:%S}Z"
+    ends = None if last == datetime.max.replace(tzinfo=UTC) else f"{last:%Y-%m-%dT%H:%M:%S}Z"
+    return f"{begins or '..'}/{ends or '..'}" if begins or ends else None
+
+
 def utc(moment: datetime) -> datetime:
     """The moment in UTC; one without a time zone is taken as UTC."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

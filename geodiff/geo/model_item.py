@@ -27,7 +27,8 @@ def model_item(
     weights do not go along: the item names them by their hash. It has no place on the earth. The
     files that it links to are ``documents`` of the folder, called name.toml and name.md.
     """
-    window, cells = facts["window_px"], facts["window_px"] // facts["cell_px"]
+    window = facts["window_px"]
+    cells = max(1, window // facts["cell_px"])
     created = made.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     properties = {
         "datetime": created,

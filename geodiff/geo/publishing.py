@@ -20,6 +20,13 @@ TOKEN = "GEODIFF_PUBLISH_TOKEN"
 
 CONFLICT = 409
 
+OWN_FAULT = (400, 409, 413, 415, 422)
+"""Answers that are about one document; others may be taken."""
+
+
+class NotTakenError(OutputError):
+    """An API that does not take one document, as it is."""
+
 
 class Transactions:
     """A STAC API that takes collections and items.
@@ -50,6 +57,7 @@ class Transactions:
         answer = self.ask("POST", parent, document)
         if answer.status_code == CONFLICT:
             answer = self.ask("PUT", own, document)
+        where = clean_href(self.url)
         if not answer.ok:
             told = " ".join(plain(answer.text).split())[:160]
             advice = {
@@ -58,9 +66,12 @@ class Transactions:
                 404: "check the address, which is that of the API itself",
                 405: "it takes no items: it lacks the transaction extension",
             }.get(answer.status_code, told or "it does not say why")
+            kind = NotTakenError if answer.status_code in OWN_FAULT else OutputError
+            raise kind(f"{where} does not take {document['id']} ({answer.status_code}): {advice}")
+        if answer.text.lstrip()[:1] == "<":
             raise OutputError(
-                f"{clean_href(self.url)} does not take {document['id']} "
-                f"({answer.status_code}): {advice}"
+                f"{where} answers with a web page instead of taking {document['id']}: check the "
+                f"address, which is that of the API itself, and the credentials ({TOKEN}=...)"
             )
 
     def ask(self, method: str, path: str, document: Document) -> requests.Response:
@@ -111,9 +122,16 @@ def unplaced(collection: Document) -> Document:
 
 def publish(
     api: Transactions, collection: Document, items: Iterator[Document], base: str
-) -> Iterator[str]:
-    """Hand over the collection, then its items; yields the id of each that was taken."""
+) -> Iterator[tuple[str, NotTakenError | None]]:
+    """Hand over the collection, then its items; yields the id of each, and why it was not taken.
+
+    Raises OutputError for what befalls all of them.
+    """
     api.put_collection(unplaced(collection))
     for item in items:
-        api.put_item(absolute(item, base))
-        yield str(item["id"])
+        refused = None
+        try:
+            api.put_item(absolute(item, base))
+        except NotTakenError as error:
+            refused = error
+        yield str(item["id"]), refused

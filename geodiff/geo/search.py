@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pystac
 
 from geodiff.errors import DataError, GeodiffError, UsageError
 from geodiff.geo.boxes import DEGREES, check_box, parse_crs
 from geodiff.geo.catalogues import SECONDS
-from geodiff.geo.intervals import interval, utc
+from geodiff.geo.intervals import interval, told_interval, utc
 from geodiff.geo.provenance import clean_href, is_remote, plain
 from geodiff.geo.signing import check_href
-from geodiff.geo.stac_assets import (
-    Told,
+from geodiff.geo.stac_assets import Told, assets_of, colours, outline, told_raster
+from geodiff.geo.stac_items import (
+    RefusedError,
     Unreadable,
-    choose,
-    colours,
-    outline,
+    Unusable,
+    one_line,
     read_items,
-    told_raster,
+    span,
+    unreadable,
 )
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ class Search:
     @property
     def remote(self) -> bool:
         """Whether the catalogue is on another computer, and what it says not to be trusted."""
-        return is_remote(self.url)
+        return is_remote(_whole(self.url))
 
 
 @dataclass(frozen=True)
@@ -90,37 +92,44 @@ class Found:
     raster: Told | None = field(default=None, compare=False, repr=False)  # what it says of it
 
 
-def search(query: Search, left_out: list[str] | None = None) -> list[Found]:
+def search(query: Search, left_out: list[Unusable] | None = None) -> list[Found]:
     """The items of an API, or of a static catalogue that is walked, ordered by collection and id.
 
     Raises DataError, in one line, where the address cannot be read, nothing is found, or an item
-    has no asset that looks like an image in colour; given a list ``left_out``, such items are
-    named there as long as others have one.
+    cannot be used: it is no item, has no asset that looks like an image in colour, or one whose
+    address is refused. Given a list ``left_out``, such items are named there as long as others can
+    be used.
     """
-    items = listed(query)
-    if not items:
-        raise none_found(query)
-    named = [(item, assets_of(item, query)) for item in items]
-    lacking = [item for item, names in named if not names]
-    if lacking and (left_out is None or len(lacking) == len(items)):
-        raise lack(lacking[0], query)
+    left: list[Unusable] = []
+    items = listed(
+        query,
+        None if left_out is None else lambda facts, error: left.append(unreadable(facts, error)),
+    )
+    found: list[Found] = []
+    for item in items:
+        try:
+            found.append(found_of(item, assets_of(item, query.asset), query))
+        except DataError as error:
+            if left_out is None:
+                raise
+            left.append(Unusable(plain(item.id), str(error)))
+    if not found:
+        raise none_usable(query, left) if left else none_found(query)
     if left_out is not None:
-        left_out += [item.id for item in lacking]
-    return [found_of(item, names, query) for item, names in named if names]
+        left_out += left
+    return found
 
 
 def listed(query: Search, unreadable: Unreadable | None = None) -> list[pystac.Item]:
     """All items that match, ordered by collection and id; DataError as ``search``, but for none.
 
-    ``unreadable`` takes what an API gives that is no item; without it the search fails.
+    ``unreadable`` takes what is given that is no item; without it the search fails.
     """
     try:
         items = list(islice(_items(query, unreadable), query.max_items))
     except GeodiffError:
         raise
     except Exception as error:  # the clients raise a dozen kinds for what no catalogue is
-        from geodiff.geo.stac_client import RefusedError
-
         told = one_line(error)
         if not isinstance(error, RefusedError):
             told = f"{told}: check the address, the collection and the network"
@@ -136,34 +145,47 @@ def none_found(query: Search) -> DataError:
     )
 
 
+def none_usable(query: Search, left: Sequence[Unusable]) -> DataError:
+    """A search with items of which none can be used."""
+    which = "one item, which" if len(left) == 1 else f"{len(left)} items, none of which"
+    can = "cannot" if len(left) == 1 else "can"
+    return DataError(
+        f"the STAC search at {_address(query)} found {which} {can} be used: {left[0].name}: "
+        f"{left[0].reason}"
+    )
+
+
 def _items(query: Search, unreadable: Unreadable | None) -> Iterator[pystac.Item]:
     """Matching items; what the server was asked is checked again, for those that ignore it."""
-    from geodiff.geo.stac_client import PAGE, open_catalogue  # takes a second
+    from geodiff.geo.stac_client import open_catalogue  # takes a second
+    from geodiff.geo.stac_pages import can_search, found_by
+    from geodiff.geo.stac_walk import walk
 
     seen: set[tuple[str | None, str]] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about what a catalogue says of itself
-        client = open_catalogue(query.url, query.timeout)
-        if client.conforms_to("ITEM_SEARCH"):
-            asked = client.search(
-                collections=list(query.collections) or None,
-                bbox=query.bbox,
-                datetime=query.datetime,
-                limit=PAGE,
-            )
-            found = read_items(asked.items_as_dicts(), unreadable)
+        reader, root = open_catalogue(_whole(query.url), query.timeout)
+        if can_search(root):
+            times = told_interval(query.datetime)
+            asked = found_by(reader, root, query.url, query.collections, query.bbox, times)
         else:
-            found = client.get_items(recursive=True)
-        for number, item in enumerate(found, start=1):
-            if number > MOST:
-                raise DataError(
-                    f"the STAC search at {_address(query)} has more than {MOST} items for "
-                    f"{_told(query)}: give a smaller box or a shorter --datetime"
-                )
+            asked = walk(reader, _whole(query.url), root, unreadable)
+        for item in read_items(_some(asked, query), unreadable):
             key = item.collection_id, item.id
             if key not in seen and _matches(item, query):
                 seen.add(key)
                 yield item
+
+
+def _some(asked: Iterable[Any], query: Search) -> Iterator[Any]:
+    """What a catalogue gives, unless that is too much."""
+    for number, facts in enumerate(asked, start=1):
+        if number > MOST:
+            raise DataError(
+                f"the STAC search at {_address(query)} has more than {MOST} items for "
+                f"{_told(query)}: give a smaller box or a shorter --datetime"
+            )
+        yield facts
 
 
 def _matches(item: pystac.Item, query: Search) -> bool:
@@ -175,29 +197,8 @@ def _matches(item: pystac.Item, query: Search) -> bool:
         if corners[0] > east or corners[2] < west or corners[1] > north or corners[3] < south:
             return False
     first, last = interval(query.datetime)
-    begin, end = (item.datetime,) * 2
-    if begin is None:
-        begin, end = item.common_metadata.start_datetime, item.common_metadata.end_datetime
-    if begin is None or end is None:
-        return query.datetime is None
-    return utc(begin) <= last and utc(end) >= first
-
-
-def assets_of(item: pystac.Item, query: Search) -> list[str]:
-    """Names of the assets that hold the item's colours; none where it lacks one."""
-    names = query.asset.split(",") if query.asset else list(choose(item.assets))
-    return names if all(name in item.assets for name in names) else []
-
-
-def lack(item: pystac.Item, query: Search) -> DataError:
-    """An item without the assets that are wanted."""
-    wanted = query.asset.split(",") if query.asset else []
-    missing = [name for name in wanted if name not in item.assets]
-    what = f"no asset {missing[0]!r}" if missing else "no asset that is an image in colour"
-    return DataError(
-        f"the item {plain(item.id)} has {what}; it has {plain(', '.join(item.assets)) or 'none'}: "
-        "say which with --asset NAME or --asset RED,GREEN,BLUE"
-    )
+    shown = span(item)
+    return query.datetime is None if shown is None else shown[0] <= last and shown[1] >= first
 
 
 def found_of(item: pystac.Item, names: list[str], query: Search) -> Found:
@@ -227,13 +228,8 @@ def found_of(item: pystac.Item, names: list[str], query: Search) -> Found:
 def _whole(href: str) -> str:
     """An address that holds in every folder."""
     if href.startswith("file://"):
-        href = href.removeprefix("file://")
+        href = unquote(href.removeprefix("file://"))
     return href if is_remote(href) else os.path.abspath(href)
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, on one line and not too long."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _address(query: Search) -> str:

@@ -169,6 +169,11 @@ def unreadable(item: str, href: str, error: BaseException) -> DataError:
         told += "the server does not answer in time. Try again later, or give --stac-timeout"
     elif "not recognized" in said:
         told += "this is no raster. Name another asset (--asset), or tell its owner"
+    elif "IReadBlock" in said or "TIFFRead" in said:
+        told += (
+            "its pixels cannot be decoded, it is damaged or cut short. Leave it out with another "
+            "--datetime, or tell its owner"
+        )
     else:
         told += f"{_last(said)}. It may be damaged"
     return DataError(told)

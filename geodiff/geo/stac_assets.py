@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ from pyproj.exceptions import ProjError
 from shapely import GEOSException, Polygon, box, make_valid
 from shapely.geometry import shape as shape_of
 from shapely.geometry.base import BaseGeometry
+
+from geodiff.errors import DataError
+from geodiff.geo.provenance import plain
 
 RASTERS = ("tiff", "jp2")
 """Words in media types that GDAL reads as imagery."""
@@ -25,32 +28,31 @@ COLOURS = ("red", "green", "blue")
 ALIKE = 0.5
 """Share of the smaller of two outlines of one item that must be common to both."""
 
-Unreadable = Callable[[Any, BaseException], None]
-"""Takes what a catalogue gives that is no item, and the reason."""
-
 Told = tuple[str, tuple[int, int], tuple[float, ...]]
 """CRS, shape (height, width) and the six numbers of the transform of a raster."""
 
 
-def read_items(answer: Iterable[Any], unreadable: Unreadable | None) -> Iterator[pystac.Item]:
-    """The items of an answer, alone: pystac would follow their links, each with a request.
+def assets_of(item: pystac.Item, asset: str | None) -> list[str]:
+    """Names of the assets that hold the item's colours, or of those that ``asset`` names.
 
-    Raises what pystac raises for something else, unless ``unreadable`` takes it.
+    Raises DataError where the item lacks one, or says of one not where it is.
     """
-    for facts in answer:
-        try:
-            links = [link for link in facts.get("links") or [] if link.get("rel") == "self"]
-            item = pystac.Item.from_dict({**facts, "links": links})
-            if not (isinstance(item.id, str) and item.id):
-                raise TypeError("it has no id")
-            if item.bbox is not None and not 4 <= len(list(map(float, item.bbox))) <= 6:
-                raise TypeError("its bbox is no box")
-        except Exception as error:  # whatever comes of text that is no item
-            if unreadable is None:
-                raise
-            unreadable(facts, error)
-        else:
-            yield item
+    wanted = asset.split(",") if asset else list(choose(item.assets))
+    missing = [name for name in wanted if name not in item.assets]
+    if missing or not wanted:
+        what = f"no asset {missing[0]!r}" if missing else "no asset that is an image in colour"
+        others = plain(", ".join(item.assets)) or "none"
+        raise DataError(
+            f"the item {plain(item.id)} has {what}; it has {others}: say which with --asset NAME "
+            "or --asset RED,GREEN,BLUE"
+        )
+    bare = [name for name in wanted if not item.assets[name].href.strip()]
+    if bare:
+        raise DataError(
+            f"the item {plain(item.id)} gives no address (href) for its asset {bare[0]!r}: name "
+            "another one with --asset, or tell its owner"
+        )
+    return wanted
 
 
 def choose(assets: dict[str, pystac.Asset]) -> Sequence[str]:
@@ -58,11 +60,10 @@ def choose(assets: dict[str, pystac.Asset]) -> Sequence[str]:
     images = {
         name: asset
         for name, asset in assets.items()
-        if any(word in (asset.media_type or "") for word in RASTERS)
-        and not PREVIEWS & set(asset.roles or [])
+        if any(word in str(asset.media_type) for word in RASTERS) and not PREVIEWS & roles(asset)
     }
     coloured = [name for name, asset in images.items() if colours(asset)]
-    data = [name for name, asset in images.items() if "data" in (asset.roles or [])]
+    data = [name for name, asset in images.items() if "data" in roles(asset)]
     if coloured:
         return [next((name for name in coloured if name in data), coloured[0])]
     if all(colour in images for colour in COLOURS):
@@ -71,14 +72,20 @@ def choose(assets: dict[str, pystac.Asset]) -> Sequence[str]:
     return (plain_names or data or list(images))[:1]
 
 
+def roles(asset: pystac.Asset) -> set[str]:
+    """What an asset is for; nothing where that is no list of words."""
+    listed: Any = asset.roles
+    return set(map(str, listed)) if isinstance(listed, list) else set()
+
+
 def colours(asset: pystac.Asset) -> tuple[int, int, int] | None:
     """Band numbers, from 1, of red, green and blue, from ``bands`` or ``eo:bands``; else None."""
-    described: list[dict[str, Any]] = (
-        asset.extra_fields.get("bands") or asset.extra_fields.get("eo:bands") or []
-    )
+    described: Any = asset.extra_fields.get("bands") or asset.extra_fields.get("eo:bands")
     names = [
         str(b.get("eo:common_name") or b.get("common_name") or b.get("name")).lower()
-        for b in described
+        if isinstance(b, dict)
+        else ""
+        for b in (described if isinstance(described, list) else [])
     ]
     if not all(colour in names for colour in COLOURS):
         return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from http import HTTPStatus
 from typing import Any
 
 import pystac
-import pystac_client
 from pystac_client.stac_api_io import StacApiIO
 from requests import Response, Session
 from requests.adapters import HTTPAdapter
@@ -17,6 +17,10 @@ from urllib3 import BaseHTTPResponse, Retry
 
 from geodiff.geo.provenance import clean_href, is_remote, plain
 from geodiff.geo.signing import RETRIES
+from geodiff.geo.stac_items import DocumentError, RefusedError
+
+Document = dict[str, Any]
+"""JSON as a catalogue has it."""
 
 LATER = (429, 500, 502, 503, 504)
 """HTTP answers after which it is worth to ask again."""
@@ -32,10 +36,6 @@ LARGEST = 64 * 2**20
 
 PAGE = 100
 """Items that are asked for at once."""
-
-
-class RefusedError(Exception):
-    """What a catalogue did wrong, and what to do, as the end of a sentence about it."""
 
 
 class Waiting(Retry):
@@ -78,7 +78,23 @@ class PatientIO(StacApiIO):
             raise RefusedError(
                 f"it links to {plain(str(link))[:100]}, which is not on the web: tell its owner"
             )
-        return super().read_text(source, *args, **kwargs)
+        try:
+            return super().read_text(source, *args, **kwargs)
+        except (OSError, UnicodeDecodeError) as error:  # of a file
+            told = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise DocumentError(f"{plain(str(link))} cannot be read ({told}): check it") from error
+
+    def read_json(self, source: Any, *args: Any, **kwargs: Any) -> Document:
+        """The JSON object behind a link or an address."""
+        text = self.read_text(source, *args, **kwargs)
+        try:
+            found: Any = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            told = " ".join(str(error).split())[:100]
+            raise DocumentError(f"it holds damaged JSON ({told}): tell its owner") from error
+        if not isinstance(found, dict):
+            raise DocumentError("it holds JSON that is no STAC catalogue: check the address")
+        return found
 
     def request(
         self,
@@ -124,7 +140,7 @@ class PatientIO(StacApiIO):
         text = content.decode("utf-8", errors="replace")
         if text.lstrip()[:1] != "{":
             kind = "a web page (HTML)" if "<html" in text[:1000].lower() else "no JSON"
-            raise RefusedError(
+            raise DocumentError(
                 f"it answers with {kind}: give the address of the API itself, such as "
                 "https://planetarycomputer.microsoft.com/api/stac/v1"
             )
@@ -155,13 +171,32 @@ def check_status(answer: Response) -> None:
         advice = "check the address, which is that of the API itself"
     else:
         advice = "check the collection and the box"
-    raise RefusedError(f"the server answers {told}: {advice}")
+    kind = DocumentError if code in (404, 410) else RefusedError
+    raise kind(f"the server answers {told}: {advice}")
 
 
-def open_catalogue(url: str, timeout: float) -> pystac_client.Client:
-    """A client of the API or static catalogue at an address or a path."""
-    remote = is_remote(url)
-    return pystac_client.Client.open(url, stac_io=PatientIO(remote, timeout))
+def open_catalogue(url: str, timeout: float) -> tuple[PatientIO, Document]:
+    """What reads the documents of a catalogue at an address or a path, and its root."""
+    reader = PatientIO(is_remote(url), timeout)
+    root = reader.read_json(url)
+    check_catalogue(root)
+    return reader, root
+
+
+def check_catalogue(facts: Document) -> None:
+    """Raises RefusedError for JSON that is no catalogue or collection."""
+    kind = facts.get("type")
+    if kind in ("Catalog", "Collection") or (kind is None and "stac_version" in facts):
+        if isinstance(facts.get("links"), list):
+            return
+        raise RefusedError("it has no links: a catalogue lists what it has as links")
+    what = {
+        "Feature": "a single item", "FeatureCollection": "a list of items",
+    }.get(str(kind), "JSON, but no STAC catalogue or collection")  # fmt: skip
+    raise RefusedError(
+        f"it is {what}: give the address of the API itself, or of a catalogue's file"
+        + ("; geodiff batch takes files of items with --items" if what[0] == "a" else "")
+    )
 
 
 def reason(error: BaseException) -> str:

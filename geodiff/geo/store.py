@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from geodiff.errors import OutputError, UsageError
 from geodiff.geo.provenance import clean_href
-from geodiff.geo.writing import WRITE_ERRORS, write_failure
+from geodiff.geo.writing import write_failure
 
 S3 = "/vsis3/"
 """How GDAL writes s3://."""
@@ -65,7 +65,7 @@ class Folder:
             temporary.replace(target)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise write_failure(target, error) from error
+            raise failure(target, error) from error
 
     def take(self, path: Path, name: str) -> None:
         """See Store."""
@@ -74,7 +74,7 @@ class Folder:
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
         except OSError as error:
-            raise write_failure(target, error) from error
+            raise failure(target, error) from error
 
     def sizes(self, folder: str) -> dict[str, int]:
         """See Store."""
@@ -86,6 +86,11 @@ class Folder:
     def local(self, name: str) -> Path:
         """See Store."""
         return self.path / name
+
+
+def failure(target: Path, error: OSError) -> OutputError:
+    """A write that failed, in one line, with the option that a catalogue has."""
+    return OutputError(str(write_failure(target, error)).removesuffix("--out") + "--out-dir")
 
 
 class Remote:
@@ -173,8 +178,12 @@ def sole(folder: Path) -> Iterator[None]:
         raise OutputError(
             f"another run is writing {folder}: wait for it, stop it, or choose another --out-dir"
         ) from error
-    except WRITE_ERRORS as error:
-        raise write_failure(folder, error) from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(f"{folder} is no folder: choose another --out-dir") from error
+    except OSError as error:
+        raise OutputError(
+            f"cannot write into {folder} ({error.strerror}): choose another --out-dir"
+        ) from error
     try:
         yield
     finally:

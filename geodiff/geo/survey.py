@@ -13,29 +13,13 @@ import pystac
 
 from geodiff.errors import DataError, GeodiffError
 from geodiff.geo.provenance import is_remote, plain
-from geodiff.geo.search import (
-    Found,
-    Search,
-    assets_of,
-    found_of,
-    lack,
-    listed,
-    none_found,
-    one_line,
-)
+from geodiff.geo.search import Found, Search, found_of, listed, none_found
 from geodiff.geo.signing import WEB
-from geodiff.geo.stac_assets import read_items
+from geodiff.geo.stac_assets import assets_of
+from geodiff.geo.stac_items import Unusable, one_line, read_items, unreadable
 
 LARGEST = 2**30
 """Bytes of a file of items."""
-
-
-@dataclass(frozen=True)
-class Unusable:
-    """An item that cannot be used, as it is called, and why in one line."""
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -90,11 +74,8 @@ def sorted_out(items: Sequence[pystac.Item], query: Search, unusable: Sequence[U
     """The items that have what is wanted, and those that do not beside ``unusable``."""
     found, others = list[Found](), list(unusable)
     for item in items:
-        names = assets_of(item, query)
         try:
-            if not names:
-                raise lack(item, query)
-            found.append(found_of(item, names, query))
+            found.append(found_of(item, assets_of(item, query.asset), query))
         except GeodiffError as error:
             others.append(Unusable(plain(item.id), str(error)))
         except Exception as error:  # fields of whatever type
@@ -141,10 +122,3 @@ def load(path: str) -> list[Any]:
     if not isinstance(content, list) or not content:
         raise DataError(f"{path} holds no item: give an ItemCollection, an item or a list of items")
     return content
-
-
-def unreadable(facts: Any, error: BaseException) -> Unusable:
-    """Something that is no item."""
-    name = facts.get("id") if isinstance(facts, dict) else None
-    shown = plain(name)[:200] if isinstance(name, str) and plain(name) else "an item without an id"
-    return Unusable(shown, f"it is no STAC item ({type(error).__name__}: {one_line(error)})"[:300])

@@ -6,7 +6,6 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from geodiff.diffusion.noise import NOISE_VERSION
@@ -15,6 +14,7 @@ from geodiff.geo.provenance import software_version
 from geodiff.geo.static_collection import COLLECTION, ITEMS
 from geodiff.geo.store import Store, clear, open_store, sole
 from geodiff.jobs.batches.ledger import Ledger, review
+from geodiff.jobs.batches.memory import Memory
 from geodiff.jobs.batches.plan import BatchPlan, make_plan
 from geodiff.jobs.batches.publication import (
     Catalogue,
@@ -32,8 +32,11 @@ from geodiff.jobs.mosaic.check import check_model
 from geodiff.jobs.mosaic.worker import model_here
 from geodiff.jobs.request import CHART
 from geodiff.models.bundle import Model, digest
-from geodiff.models.shipped import shipped_path
+from geodiff.models.locate import locate
 from geodiff.steps import Step, drain
+
+PROFILE = BatchRequest.cog_profile
+"""The profile of COGs that units have unless another is asked for."""
 
 __all__ = ["BatchPlan", "BatchRequest", "BatchResult", "batch", "plan", "steps"]
 
@@ -49,8 +52,8 @@ class BatchResult:
 
     @property
     def complete(self) -> bool:
-        """Whether every unit is done."""
-        return not self.report.counts["failed"]
+        """Whether every unit is done, and published where that was asked for."""
+        return not self.report.counts["failed"] and not self.report.unpublished
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready facts; the report has a row for every unit."""
@@ -62,6 +65,7 @@ class BatchResult:
             "virtual": [f"{place}/{name}" for name in self.virtual],
             **self.report.counts,
             "published": len(self.report.published),
+            "unpublished": self.report.unpublished,
             "failures": self.report.failures,
             "seconds": round(self.seconds, 2),
         }
@@ -88,9 +92,10 @@ def steps(request: BatchRequest) -> Generator[Step, None, BatchResult]:
     job = job_of(request, model)
     yield Step("load", 1, 1, notes=units.notes)
     with sole(request.desk):
-        ledger = yield from review(store, job, units.units, request.overwrite)
+        memory = Memory() if request.recheck else Memory.of(store)
+        ledger = yield from review(store, job, units.units, request.overwrite, memory)
         report = Report.of(units.units, ledger.done, units.unusable, request.command, started)
-        catalogue = Catalogue(store, request.collection_name, words_of(request))
+        catalogue = Catalogue(store, request.collection_name, words_of(request), memory)
         for item in ledger.done.values():
             catalogue.add(item)
         catalogue.save(report)  # where nothing can be written, that shows now
@@ -100,10 +105,12 @@ def steps(request: BatchRequest) -> Generator[Step, None, BatchResult]:
         finally:
             catalogue.save(report)
         virtual = put_virtual(store, catalogue) if request.vrt else []
-        if request.publish is not None:
-            yield from publish_all(request, store, catalogue, report)
-        report.finished = now()
-        catalogue.save(report)
+        try:
+            if request.publish is not None:
+                yield from publish_all(request, store, catalogue, report)
+            report.finished = now()
+        finally:
+            catalogue.save(report)
         # Charts of units that failed are for the next attempt.
         clear(request.desk, job.painting if report.counts["failed"] else None)
     return BatchResult(request.out_dir, report, tuple(virtual), time.perf_counter() - began)
@@ -132,6 +139,8 @@ def make_all(
         if event.made is not None:
             check_arrived(catalogue.store, event)
             catalogue.add(event.made.item)
+            checksum = event.made.item["assets"]["data"]["file:checksum"]
+            catalogue.memory.learn(f"{ITEMS}/{event.unit.name}.tif", event.made.mark, checksum)
             kinds.add(event.made.kind)
             check_kinds(kinds)
         elif job.request.on_error == "fail":
@@ -152,7 +161,7 @@ def model_of(request: BatchRequest) -> Model:
     """The model of the request, which units made in this process find again."""
     # On a cluster the workers have the devices.
     device = "cpu" if request.workers or request.scheduler else request.device
-    folder = shipped_path() if request.model is None else Path(request.model)
+    folder = locate(request.model)
     return model_here(request.model, device, request.precision, digest(folder))
 
 
@@ -174,6 +183,8 @@ def job_of(request: BatchRequest, model: Model) -> Job:
         "noise": NOISE_VERSION,
         "geodiff": software_version(),
     }
+    if (cog := [request.cog_profile, *request.co]) != [PROFILE]:  # some lose a little of the pixels
+        facts["cog"] = cog
     if request.way == "cell" and (catalogue := request.catalogue) is not None:
         facts |= {"goes_by": catalogue.words, "datetime": request.datetime,
                   "order": request.stac_order}  # fmt: skip

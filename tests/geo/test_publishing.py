@@ -27,10 +27,10 @@ ITEM = {
 class Api:
     """A transaction extension that holds things in memory; ``busy`` answers come first."""
 
-    def __init__(self, busy: int = 0, refuse: int = 0) -> None:
+    def __init__(self, busy: int = 0, refuse: int = 0, bad: str = "") -> None:
         self.held: dict[str, Any] = {}
         self.asked: list[tuple[str, str, str | None]] = []
-        self.busy, self.refuse = busy, refuse
+        self.busy, self.refuse, self.bad = busy, refuse, bad  # the id of an item that it rejects
 
     def __call__(self, handler: Handler) -> bool:
         length = int(handler.headers.get("Content-Length", 0))
@@ -42,6 +42,8 @@ class Api:
             handler.send(503, b"later")
         elif self.refuse:
             handler.send(self.refuse, b"no\nway")
+        elif body["id"] == self.bad:
+            handler.send(400, b"bad geometry")
         elif handler.command == "POST" and f"{handler.path}/{body['id']}" in self.held:
             handler.send(409, b"it exists")
         else:
@@ -83,7 +85,8 @@ def test_what_is_there_is_replaced(served: Any, monkeypatch: pytest.MonkeyPatch)
     for title in ("one", "two"):
         collection = {"id": "twins", "title": title, "links": [{"rel": "item", "href": "./x"}]}
         item = ITEM | {"properties": {"title": title}}
-        assert list(publish(to, collection, iter([item]), "https://files.org/twins/")) == ["a b"]
+        taken = publish(to, collection, iter([item]), "https://files.org/twins/")
+        assert list(taken) == [("a b", None)]
     assert set(api.held) == {"/collections/twins", "/collections/twins/items/a b"}
     assert api.held["/collections/twins"] == {"id": "twins", "title": "two", "links": []}
     kept = api.held["/collections/twins/items/a b"]
@@ -109,6 +112,30 @@ def test_a_refusal_is_one_line(served: Any, code: int, told: str) -> None:
     with pytest.raises(OutputError, match=told) as error:
         Transactions(served(Api(refuse=code)), 5).put_item(dict(ITEM))
     assert "\n" not in str(error.value)
+
+
+def test_an_item_that_is_not_taken_keeps_no_other_away(served: Any) -> None:
+    api = Api(bad="b")
+    items = [ITEM | {"id": name} for name in ("a", "b", "c")]
+    base = "https://files.org/twins"
+    came = dict(publish(Transactions(served(api), 5), {"id": "twins"}, iter(items), base))
+    assert {name: error is None for name, error in came.items()} == {
+        "a": True, "b": False, "c": True,
+    }  # fmt: skip
+    assert "does not take b (400): bad geometry" in str(came["b"])
+    assert set(api.held) == {"/collections/twins"} | {
+        f"/collections/twins/items/{name}" for name in ("a", "c")
+    }
+
+
+def test_a_page_to_sign_in_is_no_success(served: Any) -> None:
+    def portal(handler: Handler) -> bool:
+        handler.send(200, b"\n<!doctype html><html>sign in</html>", "text/html")
+        return True
+
+    to = Transactions(served(portal), 5)
+    with pytest.raises(OutputError, match=r"a web page instead of taking a b: check the address"):
+        to.put_item(dict(ITEM))
 
 
 def test_nobody_there_is_one_line() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +13,12 @@ import pystac
 import pytest
 
 from geodiff.errors import DataError, UsageError
-from geodiff.geo import search as searching
 from geodiff.geo import stac_client
 from geodiff.geo.intervals import interval
 from geodiff.geo.search import Search, search
 from geodiff.geo.signing import check_package, sign
-from tests.stac import COLOURS, TIFF, api, catalogue, item
-from tests.stac_live import Handler, landing, served
+from tests.stac import COLOURS, TIFF, api, catalogue, item, pointing
+from tests.stac_live import Answer, Handler, answering, page, served
 
 
 @pytest.fixture(scope="module")
@@ -173,33 +171,6 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stac_client, "BACKOFF", 0.001)
 
 
-Answer = Callable[[Handler], bool]
-
-
-def answering(found: dict[str, Any]) -> Answer:
-    """An API that gives one answer to every search."""
-
-    def answer(handler: Handler) -> bool:
-        here = f"http://{handler.headers['Host']}"
-        return handler.json(found if handler.path == "/search" else landing(here))
-
-    return answer
-
-
-def page(*features: pystac.Item, links: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    """A page of items."""
-    made = [item.to_dict(False, False) for item in features]
-    return {"type": "FeatureCollection", "features": made, "links": links or []}
-
-
-def pointing(folder: Path, href: str) -> pystac.Item:
-    """An item whose image is said to be at ``href``."""
-    made = item(folder, "made", 1, 2020)
-    made.assets = {"image": pystac.Asset(href, media_type=TIFF, roles=["data"])}
-    made.collection_id = "naip"
-    return made
-
-
 @pytest.mark.usefixtures("hurry")
 def test_a_server_that_stumbles_is_asked_again(tmp_path: Path) -> None:
     codes = iter([500, 503])
@@ -263,22 +234,6 @@ def test_links_that_lead_into_this_computer(tmp_path: Path) -> None:
             search(Search(server.url, ("naip",)))
 
 
-def test_pages_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searching, "MOST", 20)
-    found = page(pointing(tmp_path, "https://example.com/a.tif"))
-
-    def endless(handler: Handler) -> bool:
-        here = f"http://{handler.headers['Host']}"
-        found["links"] = [{"rel": "next", "href": f"{here}/search"}]
-        return answering(found)(handler)
-
-    with (
-        served(tmp_path, endless) as server,
-        pytest.raises(DataError, match="more than 20 items for naip: give a smaller box"),
-    ):
-        search(Search(server.url, ("naip",)))
-
-
 def test_remote_catalogues_may_not_point_into_this_computer(tmp_path: Path) -> None:
     for href, refused in {
         "file:///etc/passwd": True, "/etc/passwd.tif": True, "/vsizip//a.zip/b.tif": True,
@@ -295,15 +250,3 @@ def test_remote_catalogues_may_not_point_into_this_computer(tmp_path: Path) -> N
             assert names(query) == ["made"]
     local = catalogue(tmp_path, [pointing(tmp_path, "/etc/passwd.tif")])
     assert names(Search(local)) == ["made"]
-
-
-def test_items_without_the_asset_may_be_left_out(tmp_path: Path) -> None:
-    lacking = pointing(tmp_path, "/x/a.tif")
-    lacking.id = "lacking"
-    lacking.assets = {}
-    root = catalogue(tmp_path, [pointing(tmp_path, "/x/a.tif"), lacking])
-    left_out: list[str] = []
-    assert [one.name for one in search(Search(root), left_out)] == ["made"]
-    assert left_out == ["lacking"]
-    with pytest.raises(DataError, match="the item lacking has no asset that is an image"):
-        search(Search(root))

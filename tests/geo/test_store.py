@@ -57,6 +57,13 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
     assert os.listdir(folder) == []
 
 
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    for folder in (tmp_path / "a", tmp_path / "a" / "b"):
+        with pytest.raises(OutputError, match="is no folder: choose another"), sole(folder):
+            pass
+
+
 def test_leftovers_of_other_requests_go(tmp_path: Path) -> None:
     for name in (".painting-a", ".painting-b", "items"):
         (tmp_path / name).mkdir()

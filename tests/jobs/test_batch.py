@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -31,12 +32,13 @@ from geodiff.errors import DataError, GeodiffError, OutputError, UsageError
 from geodiff.geo import signing
 from geodiff.geo.stac import FILE, PROCESSING, PROJECTION
 from geodiff.jobs.batch import BatchRequest, BatchResult, batch, plan, steps
-from geodiff.jobs.batches import sharing
+from geodiff.jobs.batches import ledger, sharing
+from geodiff.jobs.batches.memory import MEMORY
 from geodiff.jobs.batches.units import seed_of
 from geodiff.jobs.mosaic import cluster as painting
 from tests.batch_live import BROKEN, CLIMBER, LATE, SETTINGS, SIDE, County, county
 from tests.jobs.rasters import read_raster
-from tests.stac_live import Handler
+from tests.stac_live import Handler, served
 
 FEW = ("bishop_2020_0", "bishop_2020_1", "eureka_2020_0")
 
@@ -108,7 +110,7 @@ def test_nothing_escapes_the_folder(live: County, whole: tuple[Path, BatchResult
     out, _ = whole
     root = out.parents[1]
     assert {path.name for path in out.iterdir()} == {
-        "collection.json", "report.json", "items", "model",
+        "collection.json", "report.json", "items", "model", MEMORY,
         "twins-EPSG_26910.vrt", "twins-EPSG_26911.vrt",
     }  # fmt: skip
     assert {path for path in root.rglob("*") if path.is_file()} == {
@@ -199,6 +201,105 @@ def test_the_same_command_makes_only_what_is_missing(
     assert after == before
     again = {path for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp}
     assert {path.stem for path in again} == {"eureka_2020_4", "eureka_2020_5", "eureka_2020_6"}
+
+
+def test_what_has_not_changed_is_not_read_again(
+    live: County, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Starting again over a finished batch reads no image, and misses none that changed."""
+    hashed: list[str] = []
+
+    def digest(path: Path, count: Any = ledger.digest) -> str:
+        hashed.append(path.stem)
+        return str(count(path))
+
+    monkeypatch.setattr(ledger, "digest", digest)
+    request = few(live, tmp_path, folder)
+    run(request)
+    assert run(request).report.counts["kept"] == 3
+    assert hashed == []
+    path = tmp_path / "twins" / "items" / f"{FEW[1]}.tif"
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as if nothing had happened
+    assert run(request).report.counts["made"] == 1
+    assert hashed == [FEW[1]]
+    run(request)
+    assert hashed == [FEW[1]]
+    item = json.loads(path.with_suffix(".json").read_text())
+    item["assets"]["data"]["file:checksum"] = "1220" + "0" * 64
+    path.with_suffix(".json").write_text(json.dumps(item))
+    assert run(request).report.counts["made"] == 1
+    hashed.clear()
+    assert run(replace(request, recheck=True)).report.counts["kept"] == 3
+    assert sorted(hashed) == sorted(FEW)
+    for damaged in ("", "[]", '{"whole": {"a": [1]}}', '{"whole": 5}'):
+        hashed.clear()
+        (tmp_path / "twins" / MEMORY).write_text(damaged)
+        assert run(request).report.counts["kept"] == 3
+        assert sorted(hashed) == sorted(FEW)
+    hashed.clear()
+    shutil.copytree(tmp_path / "twins", tmp_path / "copy" / "twins")  # other files, though alike
+    assert run(replace(request, out_dir=str(tmp_path / "copy" / "twins"))).complete
+    assert sorted(hashed) == sorted(FEW)
+
+
+def test_who_has_nothing_to_make_asks_no_cluster(
+    live: County, folder: Path, tmp_path: Path
+) -> None:
+    request = few(live, tmp_path, folder)
+    run(request)
+    nobody = replace(request, scheduler="tcp://127.0.0.1:9")
+    assert run(nobody).report.counts["kept"] == 3
+
+
+def test_other_losses_are_another_request(live: County, folder: Path, tmp_path: Path) -> None:
+    request = few(live, tmp_path, folder)
+    run(request)
+    with pytest.raises(UsageError, match=r'of another request \(cog null, now \["jpeg"\]\)'):
+        run(replace(request, cog_profile="jpeg"))
+    assert run(replace(request, cog_profile="jpeg", overwrite=True)).report.counts["made"] == 3
+
+
+def test_items_that_an_api_does_not_take_are_named(
+    live: County, folder: Path, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def api(handler: Handler) -> bool:
+        body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+        handler.headers.replace_header("Content-Length", "0")
+        asked.append(body["id"])
+        handler.send(400 if body["id"] == FEW[0] else 201, b"no")
+        return True
+
+    with served(tmp_path, api) as server:
+        request = few(live, tmp_path, folder, publish=server.url, public_url="https://e.org/twins")
+        result = run(request)
+        assert not result.complete
+        assert (asked[0], set(asked[1:])) == ("twins", set(FEW))
+        with pytest.raises(OutputError, match=rf"does not take {FEW[0]} \(400\)"):
+            run(replace(request, on_error="fail"))
+    assert result.as_dict()["published"] == 2
+    assert list(result.as_dict()["unpublished"]) == [FEW[0]]
+    report = json.loads((tmp_path / "twins" / "report.json").read_text())
+    assert report["unpublished"] == []  # of the run that was stopped at once
+    assert report["finished"] is None
+
+
+def test_a_cell_that_is_too_large_is_named(folder: Path, tmp_path: Path) -> None:
+    cells = [box(5e5, 4e6, 5e5 + 30, 4e6 + 30), box(5e5, 4e6, 7e5, 42e5)]
+    frame = geopandas.GeoDataFrame(geometry=cells, crs="EPSG:32610")
+    frame.to_file(tmp_path / "cells.gpkg")
+    options = {name: value for name, value in SETTINGS.items() if name != "collection"}
+    request = BatchRequest(
+        str(tmp_path / "a"), cells=str(tmp_path / "cells.gpkg"), model=str(folder), **options
+    )
+    counted = plan(request)
+    assert (counted.units, counted.unplaced) == (2, 1)
+    assert counted.evaluations > 0
+    assert re.search(r"^cell-2 is not counted: the mosaic has .* give a smaller", counted.notes[0])
 
 
 def test_another_request_is_refused_unless_it_may_overwrite(
@@ -371,7 +472,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(
     live: County, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "twins").write_text("a file")
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(OutputError, match="is no folder: choose another --out-dir"):
         run(few(live, tmp_path, folder))
     with pytest.raises(DataError, match=r"cannot be read|no such|check --items"):
         run(replace(few(live, tmp_path, folder), items=str(tmp_path / "no.json")))
@@ -440,5 +541,5 @@ def test_killed_at_any_moment_the_same_request_ends_with_the_same_files(
     collection = pystac.Collection.from_file(str(tmp_path / "twins" / "collection.json"))
     assert {item.id for item in collection.get_items()} == set(ids)
     assert {path.name for path in (tmp_path / "twins").iterdir()} == {
-        "collection.json", "items", "model", "report.json",
+        "collection.json", "items", "model", "report.json", MEMORY,
     }  # fmt: skip

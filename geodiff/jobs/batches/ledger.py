@@ -13,6 +13,7 @@ from geodiff.errors import UsageError
 from geodiff.geo.cog import is_valid
 from geodiff.geo.static_collection import ITEMS, Document
 from geodiff.geo.store import Store
+from geodiff.jobs.batches.memory import Memory, mark_of
 from geodiff.jobs.batches.units import Unit
 from geodiff.jobs.batches.work import Job
 from geodiff.steps import Step
@@ -31,14 +32,15 @@ def review(
     job: Job,
     units: tuple[Unit, ...],
     overwrite: bool = False,
-    thorough: bool = True,
+    memory: Memory | None = None,
 ) -> Generator[Step, None, Ledger]:
     """Look at every unit, yielding progress; the generator's value says which are done.
 
     Nothing but the files themselves is believed: a unit is done if its item bears the facts of this
-    request, and its COG is strictly valid and has the size and the checksum in the item. In a
-    store elsewhere, or if not ``thorough``, the size alone is compared. Raises UsageError for units
-    that another request made, unless they may be overwritten.
+    request, and its COG is strictly valid and has the size and the checksum in the item. What is in
+    ``memory`` and has not changed since is not read again. In a store elsewhere, or without
+    ``memory``, the size alone is compared. Raises UsageError for units that another request made,
+    unless they may be overwritten.
     """
     ledger, kinds, sizes = Ledger(), set[str](), store.sizes(ITEMS)
     for number, unit in enumerate(units, start=1):
@@ -49,7 +51,7 @@ def review(
             if facts != job.facts_of(unit):
                 if not overwrite:
                     raise UsageError(other_request(store, unit, facts, job.facts_of(unit)))
-            elif is_done(item, sizes.get(f"{name}.tif"), thorough, store.local(f"{name}.tif")):
+            elif is_done(item, sizes.get(cog := f"{name}.tif"), cog, store.local(cog), memory):
                 ledger.done[unit.name] = item
                 kinds.add(str(item["properties"].get("geodiff:device")))
         yield Step("review", number, len(units))
@@ -66,14 +68,22 @@ def document(text: str | None) -> Document | None:
     return item if whole else None
 
 
-def is_done(item: Document, size: int | None, thorough: bool, path: Path | None) -> bool:
+def is_done(
+    item: Document, size: int | None, name: str, path: Path | None, memory: Memory | None
+) -> bool:
     """Whether the COG of an item is what the item says."""
     asset = item["assets"]["data"]
     if size is None or size != asset.get("file:size"):
         return False
-    if path is None or not thorough:
+    if path is None or memory is None:
         return True
-    return f"1220{digest(path)}" == asset.get("file:checksum") and is_valid(path)
+    checksum, mark = str(asset.get("file:checksum")), mark_of(path)
+    if memory.knows(name, mark, checksum):
+        return True
+    whole = f"1220{digest(path)}" == checksum and is_valid(path)
+    if whole and mark_of(path) == mark:
+        memory.learn(name, mark, checksum)
+    return whole
 
 
 def digest(path: Path) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from geodiff.errors import GeodiffError
+from geodiff.errors import DataError, GeodiffError
 from geodiff.geo.boxes import DEGREES, parse_crs, utm_crs
 from geodiff.geo.grid import PixelGrid
+from geodiff.geo.stac_items import Unusable
 from geodiff.geo.store import open_store
-from geodiff.geo.survey import Unusable
 from geodiff.jobs.batches.ledger import review
 from geodiff.jobs.batches.request import BatchRequest
 from geodiff.jobs.batches.units import Unit, Units
@@ -36,7 +35,7 @@ class BatchPlan:
     evaluations: int  # of one window
     seconds: float  # for one process like this one
     unusable: tuple[Unusable, ...]
-    unplaced: int  # units whose place their items do not tell: not counted in the work
+    unplaced: int  # units whose grid is not known or cannot be: not counted in the work
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -52,12 +51,18 @@ class BatchPlan:
 
 def make_plan(request: BatchRequest, job: Job, model: Model, found: Units) -> BatchPlan:
     """Count the units that are not done and their work; times one batch of the network."""
-    ledger = drain(review(open_store(request.out_dir), job, found.units, True, thorough=False))
+    ledger = drain(review(open_store(request.out_dir), job, found.units, True))
     missing = [unit for unit in found.units if unit.name not in ledger.done]
-    grids = [grid for unit in missing if (grid := expected(request, unit, model)) is not None]
     sampling = Sampling.of(request.mode, model, request.steps, request.guidance, request.batch)
-    megapixels = sum(grid.window.height * grid.window.width for grid in grids) / 1e6
-    canvases = counted(request, model, sampling, grids)
+    canvases, pixels, uncounted = Counter[Window](), 0, list[str]()
+    for unit in missing:
+        try:
+            grid = expected(request, unit, model)
+            canvases += counted(request, model, sampling, grid)
+            pixels += grid.window.height * grid.window.width
+        except GeodiffError as error:
+            uncounted.append(f"{unit.name} is not counted: {error}")
+    megapixels = pixels / 1e6
     work = sum(count * sampling.computed(canvas) for canvas, count in canvases.items())
     return BatchPlan(
         units=len(found.units),
@@ -68,36 +73,33 @@ def make_plan(request: BatchRequest, job: Job, model: Model, found: Units) -> Ba
         seconds=START_SECONDS
         + (work + besides(sampling, megapixels)) * seconds_per_window(model, sampling),
         unusable=found.unusable,
-        unplaced=len(missing) - len(grids),
-        notes=found.notes,
+        unplaced=len(uncounted),
+        notes=(*found.notes, *uncounted[:1]),
     )
 
 
 def counted(
-    request: BatchRequest, model: Model, sampling: Sampling, grids: Sequence[PixelGrid]
+    request: BatchRequest, model: Model, sampling: Sampling, grid: PixelGrid
 ) -> Counter[Window]:
-    """The canvases of the charts of all grids, alike ones as one."""
-    return Counter(
-        sampling.alike(chart.canvas)
-        for grid in grids
-        for chart in charts("world", grid, model, sampling, request.chart or CHART)
-    )
+    """The canvases of the charts of a grid, alike ones as one. UsageError for too many."""
+    parts = charts("world", grid, model, sampling, request.chart or CHART)
+    return Counter(sampling.alike(chart.canvas) for chart in parts)
 
 
-def expected(request: BatchRequest, unit: Unit, model: Model) -> PixelGrid | None:
-    """The grid that a unit will have, from what its item says; None where it does not say."""
-    try:
-        if unit.cell is not None:
-            place = cell_grid(request, *unit.cell)
-        elif unit.found is not None and (told := place_told(unit.found)) is not None:
-            place = item_grid(request, told, unit.clip, unit.source)
-        elif unit.found is not None and unit.found.footprint is not None:
-            west, south, east, north = map(float, unit.found.footprint.bounds)
-            box = west, south, east, north
-            crs = request.crs or str(utm_crs(box, parse_crs(DEGREES)))
-            place = {"bbox": box, "bbox_crs": DEGREES, "crs": crs}
-        else:
-            return None
-        return target_grid(request.mosaic("twin.tif", unit.seed, **place), model)
-    except GeodiffError:
-        return None
+def expected(request: BatchRequest, unit: Unit, model: Model) -> PixelGrid:
+    """The grid that a unit will have, from what its item says.
+
+    Raises DataError where it does not say, UsageError for a grid that cannot be.
+    """
+    if unit.cell is not None:
+        place = cell_grid(request, *unit.cell)
+    elif unit.found is not None and (told := place_told(unit.found)) is not None:
+        place = item_grid(request, told, unit.clip, unit.source)
+    elif unit.found is not None and unit.found.footprint is not None:
+        west, south, east, north = map(float, unit.found.footprint.bounds)
+        box = west, south, east, north
+        crs = request.crs or str(utm_crs(box, parse_crs(DEGREES)))
+        place = {"bbox": box, "bbox_crs": DEGREES, "crs": crs}
+    else:
+        raise DataError("its item does not say where it lies")
+    return target_grid(request.mosaic("twin.tif", unit.seed, **place), model)

@@ -26,8 +26,10 @@ from geodiff.geo.static_collection import (
 from geodiff.geo.store import Store
 from geodiff.geo.virtual_catalogue import virtual_rasters
 from geodiff.jobs.batches.ledger import document
+from geodiff.jobs.batches.memory import Memory
 from geodiff.jobs.batches.report import REPORT, Report
 from geodiff.jobs.batches.request import BatchRequest
+from geodiff.jobs.batches.units import one_line
 from geodiff.models.bundle import Model
 from geodiff.steps import Step
 
@@ -38,8 +40,8 @@ EVERY = 5.0
 class Catalogue:
     """The collection of a store as it grows. Raises OutputError where another one lies there."""
 
-    def __init__(self, store: Store, name: str, words: str) -> None:
-        self.store, self.name, self.words = store, name, words
+    def __init__(self, store: Store, name: str, words: str, memory: Memory) -> None:
+        self.store, self.name, self.words, self.memory = store, name, words, memory
         self.before = self._former()
         self.items: dict[str, Document] = {}
         self.written = time.monotonic()
@@ -52,6 +54,7 @@ class Catalogue:
         """Write collection and report; without ``hurry`` not more often than EVERY."""
         if not hurry and time.monotonic() - self.written < EVERY:
             return
+        self.memory.save(self.store)
         self.store.write(REPORT, write_json(report.as_dict()))
         if self.items or item_links(self.before):
             self.store.write(COLLECTION, write_json(self.document()))
@@ -89,9 +92,7 @@ def put_model(store: Store, model: Model, name: str, desk: Path) -> None:
     """Write the model's item and its documents, unless they are there."""
     if store.read(f"model/{name}.json") is not None:
         return
-    nets = (model.encoder.net, model.codec.net, model.denoiser.net)
-    count = sum(weight.numel() for net in nets for weight in net.parameters())
-    facts = model.facts() | {"parameters": count}
+    facts = model.facts() | {"parameters": model.parameters}
     now = datetime.now(UTC)
     item = model_item(name, model.path, facts, ("PyTorch", str(torch.__version__)), now)
     for path in documents(model.path).values():
@@ -120,7 +121,11 @@ def put_virtual(store: Store, catalogue: Catalogue) -> list[str]:
 def publish_all(
     request: BatchRequest, store: Store, catalogue: Catalogue, report: Report
 ) -> Iterator[Step]:
-    """Hand all items of the catalogue to the API of the request, yielding progress."""
+    """Hand all items of the catalogue to the API of the request, yielding progress.
+
+    Raises OutputError for an API that takes none, and with ``on_error`` fail for the first item
+    that it does not take.
+    """
     assert request.publish is not None  # asked before
     items = list(members(store, catalogue))
     if not items:
@@ -128,9 +133,14 @@ def publish_all(
     collection = catalogue.document()
     base = request.public_url or store.where
     api = Transactions(request.publish, request.stac_timeout)
-    for name in publish(api, collection, iter(items), base):
-        report.published.append(name)
-        yield Step("publish", len(report.published), len(items))
+    for number, (name, refused) in enumerate(publish(api, collection, iter(items), base), start=1):
+        if refused is None:
+            report.published.append(name)
+        elif request.on_error == "fail":
+            raise refused
+        else:
+            report.unpublished[name] = one_line(refused)
+        yield Step("publish", number, len(items))
 
 
 def members(store: Store, catalogue: Catalogue) -> Sequence[Document]:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from geodiff.geo.stac_items import Unusable
 from geodiff.geo.static_collection import ITEMS
-from geodiff.geo.survey import Unusable
 from geodiff.jobs.batches.sharing import Outcome
 from geodiff.jobs.batches.units import Unit
 
@@ -27,6 +27,7 @@ class Report:
     rows: dict[str, dict[str, Any]]  # by the name of a unit
     unusable: tuple[Unusable, ...] = ()
     published: list[str] = field(default_factory=list)  # ids that the API took
+    unpublished: dict[str, str] = field(default_factory=dict)  # those that it did not, and why
     finished: str | None = None
 
     @classmethod
@@ -91,5 +92,8 @@ class Report:
             "finished": self.finished,
             **self.counts,
             "published": len(self.published),
+            "unpublished": [
+                {"item": name, "reason": reason} for name, reason in self.unpublished.items()
+            ],
             "rows": [*self.failures, *others],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,6 +11,7 @@ from typing import Any
 
 from geodiff.errors import UsageError
 from geodiff.geo.catalogues import ORDERS, SECONDS
+from geodiff.geo.cog_options import check_options
 from geodiff.geo.names import safe_name
 from geodiff.jobs.mosaic import values
 from geodiff.jobs.mosaic.catalogue import Catalogue
@@ -75,6 +77,7 @@ class BatchRequest:
     retries: int = 2  # further attempts at a unit that fails
     on_error: str = "skip"  # a unit that fails: go on without it (skip), or stop (fail)
     overwrite: bool = False  # make units anew that another request made
+    recheck: bool = False  # read all files again, also those that have not changed
     name: str | None = None  # id of the collection; None: the name of out_dir
     vrt: bool = False  # write a virtual raster over all twins as well
     publish: str | None = None  # STAC API that takes the items
@@ -95,6 +98,7 @@ class BatchRequest:
             raise UsageError(f"--retries {self.retries} must be between 0 and 20")
         check_source(self)
         check_place(self)
+        check_output(self)
         shared: dict[str, Any] = {"workers": self.workers, "scheduler": self.scheduler}
         self.mosaic("twin.tif", self.seed, bbox=(0, 0, 1, 1), **shared)  # refuses nonsense
 
@@ -172,7 +176,9 @@ def check_source(request: BatchRequest) -> None:
 
 
 def check_place(request: BatchRequest) -> None:
-    """Raises UsageError for options about the output that make no sense."""
+    """Raises UsageError for options about where the output goes that make no sense."""
+    if not request.out_dir.strip():
+        raise UsageError("--out-dir is empty: give a folder, or an address such as s3://bucket/a")
     if request.name is not None and safe_name(request.name) != request.name:
         raise UsageError(
             f"--name {request.name!r} must be letters, digits, '.', '_' and '-', at most 100"
@@ -181,6 +187,10 @@ def check_place(request: BatchRequest) -> None:
         raise UsageError("--work-dir is for an --out-dir behind an address: leave it out")
     if request.publish is None and request.public_url is not None:
         raise UsageError("--public-url is for --publish: leave it out, or give that too")
+    if request.public_url is not None and "://" not in request.public_url:
+        raise UsageError(
+            f"--public-url {request.public_url} is no address: give one such as https://..."
+        )
     if request.publish is not None and not request.publish.startswith(("http://", "https://")):
         raise UsageError(f"--publish {request.publish} is no address of an API (https://...)")
     if request.publish is not None and request.public_url is None and not request.remote:
@@ -188,6 +198,17 @@ def check_place(request: BatchRequest) -> None:
             "--publish needs to know where others find the files: give --public-url URL, the "
             f"address under which {request.out_dir} is served"
         )
+
+
+def check_output(request: BatchRequest) -> None:
+    """Raises UsageError for mosaics that cannot be, whatever the source."""
+    check_options(request.cog_profile, request.co)
+    if request.res is not None and not 0 < request.res < math.inf:
+        raise UsageError(f"--res {request.res:g} must be a number above 0, in units of the CRS")
+    if request.crs is not None:
+        from geodiff.geo.boxes import parse_crs  # takes a second
+
+        parse_crs(request.crs)
 
 
 SAME = (*PAINTING, *SEARCHING, "seed", "bbox")

@@ -150,7 +150,9 @@ def outcome_of(
 
 
 def work(job: Job, queue: Queue) -> Generator[Step | Outcome, None, None]:
-    """Units worked off as the request wants them to be."""
+    """Units worked off as the request wants them to be; no worker is started for none."""
+    if not queue:
+        return
     shared = job.request.workers or job.request.scheduler
     yield from work_on_cluster(job, queue) if shared else work_here(job, queue)
 

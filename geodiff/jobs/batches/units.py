@@ -17,7 +17,8 @@ from geodiff.geo.boxes import DEGREES, Box, check_box, parse_crs, project_box
 from geodiff.geo.names import safe_names
 from geodiff.geo.provenance import clean_href, plain
 from geodiff.geo.search import Found
-from geodiff.geo.survey import Survey, Unusable, survey, survey_file
+from geodiff.geo.stac_items import Unusable
+from geodiff.geo.survey import Survey, survey, survey_file
 from geodiff.geo.vector import check_frame, listed, open_frame, polygons_of
 from geodiff.jobs.batches.request import BatchRequest
 
@@ -75,7 +76,7 @@ def find_units(request: BatchRequest) -> Units:
 
 
 def of_items(request: BatchRequest, known: Survey) -> Units:
-    """The units of items: those whose ground meets the box."""
+    """The units of items: those whose ground meets the box. Raises DataError where none does."""
     frame = None if request.bbox is None else box_of(*request.bbox)
     found = [
         one
@@ -85,6 +86,10 @@ def of_items(request: BatchRequest, known: Survey) -> Units:
     notes = []
     if outside := len(known.found) - len(found):
         notes.append(f"{outside} items that were found do not reach into the box: left out")
+    if not found and not known.unusable:
+        raise DataError(
+            f"none of {outside} items that were found reaches into the box: check --bbox"
+        )
     ids = Counter(one.name for one in found)
     texts = [one.name if ids[one.name] == 1 else f"{one.collection}/{one.name}" for one in found]
     names = named(texts, request.variants)

@@ -26,6 +26,7 @@ from geodiff.geo.stac_source import Region, StacSource
 from geodiff.geo.static_collection import ITEMS, Document, as_member, write_json
 from geodiff.geo.store import open_store
 from geodiff.geo.target import check_output
+from geodiff.jobs.batches.memory import Mark, mark_of
 from geodiff.jobs.batches.request import BatchRequest
 from geodiff.jobs.batches.units import Unit
 from geodiff.jobs.mosaic.catalogue import ORDERS, Images
@@ -36,6 +37,7 @@ from geodiff.jobs.plan import target_grid
 from geodiff.jobs.request import SynthesizeRequest
 from geodiff.jobs.synthesize import steps
 from geodiff.models.bundle import Model
+from geodiff.models.hub import is_hub
 from geodiff.steps import Step, drain
 
 
@@ -66,7 +68,9 @@ class Job:
         local = {"out_dir": None if request.remote else request.out_dir, "model": request.model,
                  "work_dir": request.work_dir}  # fmt: skip
         whole: dict[str, Any] = {
-            name: os.path.abspath(path) for name, path in local.items() if path is not None
+            name: os.path.abspath(path)
+            for name, path in local.items()
+            if path is not None and not (name == "model" and is_hub(path))
         }
         return replace(self, request=replace(request, **whole))
 
@@ -78,6 +82,7 @@ class Made:
     item: Document
     kind: str  # of device and precision, on which the bits depend
     seconds: float
+    mark: Mark | None = None  # of the COG as it was put there; None elsewhere
 
 
 def make(job: Job, unit: Unit) -> Generator[Step, None, Made]:
@@ -100,9 +105,11 @@ def make(job: Job, unit: Unit) -> Generator[Step, None, Made]:
     item = described(job, unit, out.with_suffix(".json"), kind)
     store, name = open_store(request.out_dir), f"{ITEMS}/{unit.name}"
     store.take(out, f"{name}.tif")
+    final = store.local(f"{name}.tif")
+    mark = None if final is None else mark_of(final)
     store.write(f"{name}.json", write_json(item))
     out.with_suffix(".json").unlink(missing_ok=True)
-    return Made(item, kind, time.perf_counter() - began)
+    return Made(item, kind, time.perf_counter() - began, mark)
 
 
 def make_remotely(job: Job, unit: Unit) -> Made | Exception:

@@ -16,6 +16,7 @@ from geodiff.window import Window
 if TYPE_CHECKING:
     from geodiff.geo.grid import PixelGrid
     from geodiff.geo.search import Found, Search
+    from geodiff.geo.stac_items import Unusable
     from geodiff.geo.stac_source import StacSource
 
 ALONE = {
@@ -114,13 +115,14 @@ class Catalogue:
         Raises DataError for a catalogue that gives none, or none that can be read.
         """
         from geodiff.geo.search import search
+        from geodiff.geo.stac_items import Unusable
         from geodiff.geo.stac_order import arrange, meeting
         from geodiff.geo.stac_pixels import Reading
         from geodiff.geo.stac_source import Region, StacSource
 
         if grid.crs is None:
             raise DataError(f"the grid has no CRS, so nothing of the {self.words} can be placed")
-        place, left_out = grid.crop(region), list[str]()
+        place, left_out = grid.crop(region), list[Unusable]()
         query = self.search(one_side(place.bounds_lonlat(), grid.bounds_lonlat()))
         near = meeting(search(query, left_out), place)
         if not near:
@@ -135,11 +137,14 @@ class Catalogue:
         notes = tuple(self.notes(near, items, left_out))
         return Images(source, self.order, len(meeting(items, grid)), notes)
 
-    def notes(self, near: list[Found], items: tuple[Found, ...], left_out: list[str]) -> list[str]:
+    def notes(
+        self, near: list[Found], items: tuple[Found, ...], left_out: list[Unusable]
+    ) -> list[str]:
         """What the user should know of the items that are not as they should be."""
         told = []
         if left_out:
-            told.append(f"{some(left_out)} without the asset that is wanted: left out")
+            names = some([item.name for item in left_out])
+            told.append(f"{names} cannot be used, left out; the first: {left_out[0].reason}")
         if wrong := [item.name for item in items if not item.believed]:
             told.append(f"{some(wrong)} with projection fields that contradict the geometry")
         if undated := [item.name for item in items if not item.datetime]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 
 from geodiff.errors import UsageError
 from geodiff.jobs.batches.request import BatchRequest
+from geodiff.jobs.batches.work import Job
 
 NAIP: dict[str, Any] = {"stac": "http://127.0.0.1:1", "collection": "naip"}
 
@@ -36,6 +38,12 @@ NAIP: dict[str, Any] = {"stac": "http://127.0.0.1:1", "collection": "naip"}
         (NAIP | {"work_dir": "w"}, "leave it out"),
         (NAIP | {"public_url": "https://a"}, "is for --publish"),
         (NAIP | {"publish": "https://a"}, "give --public-url URL"),
+        (NAIP | {"publish": "https://a", "public_url": "/srv"}, "--public-url /srv is no address"),
+        (NAIP | {"out_dir": " "}, "--out-dir is empty"),
+        (NAIP | {"res": 0}, "--res 0 must be a number above 0"),
+        (NAIP | {"res": float("nan")}, "--res nan must be a number above 0"),
+        (NAIP | {"crs": "junk"}, "unknown CRS 'junk'"),
+        (NAIP | {"co": ("NOPE=1",)}, "no creation option 'NOPE=1'"),
         (NAIP | {"publish": "a", "public_url": "https://a"}, "no address of an API"),
         ({"cells": "c.gpkg", "fill": "stop"}, "--fill stop"),
         ({"cells": "c.gpkg", "datetime": "2020"}, "describes a STAC search"),
@@ -44,7 +52,7 @@ NAIP: dict[str, Any] = {"stac": "http://127.0.0.1:1", "collection": "naip"}
 )
 def test_what_makes_no_sense_is_refused(options: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        BatchRequest("twins", **options)
+        BatchRequest(**{"out_dir": "twins", **options})
 
 
 def test_the_collection_bears_the_name_of_its_place() -> None:
@@ -62,3 +70,19 @@ def test_a_mosaic_has_the_options_of_the_batch() -> None:
     assert (mosaic.mode, mosaic.steps, mosaic.crs, mosaic.seed) == ("fast", 3, "EPSG:26911", 9)
     assert mosaic.layout == "world"
     assert mosaic.catalogue == request.catalogue
+
+
+def test_paths_hold_elsewhere_and_names_stay() -> None:
+    """On a worker in another working directory."""
+    for model, there in (
+        ("m", os.path.abspath("m")),
+        ("hub:org/m@v1", "hub:org/m@v1"),
+        (None, None),
+    ):
+        sent = Job(BatchRequest("twins", **NAIP, model=model), {}, "", "", "").elsewhere().request
+        assert (sent.model, sent.out_dir) == (there, os.path.abspath("twins"))
+    bucket = Job(BatchRequest("s3://b/twins", **NAIP, work_dir="w"), {}, "", "", "").elsewhere()
+    assert (bucket.request.out_dir, bucket.request.work_dir) == (
+        "s3://b/twins",
+        os.path.abspath("w"),
+    )

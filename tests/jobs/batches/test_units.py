@@ -10,6 +10,7 @@ from shapely.geometry import Point, box
 
 from geodiff.errors import DataError
 from geodiff.geo.search import Found
+from geodiff.geo.stac_items import Unusable
 from geodiff.geo.survey import Survey
 from geodiff.jobs.batches.request import BatchRequest
 from geodiff.jobs.batches.units import find_units, of_items, seed_of
@@ -29,6 +30,14 @@ def test_items_outside_the_box_are_left_out_and_those_on_its_edge_are_cut() -> N
     units = of_items(request(bbox=(0, 9, 3, 12)), known)
     assert {unit.name: unit.clip for unit in units.units} == {"in": None, "edge": (0, 9, 3, 12)}
     assert units.notes == ("1 items that were found do not reach into the box: left out",)
+
+
+def test_a_box_that_no_item_reaches_into_is_an_error() -> None:
+    known = Survey((found("a", 0.5), found("b", 2.5)), ())
+    with pytest.raises(DataError, match="none of 2 items that were found reaches into the box"):
+        of_items(request(bbox=(50, 9, 53, 12)), known)
+    units = of_items(request(bbox=(50, 9, 53, 12)), Survey(known.found, (Unusable("c", "no"),)))
+    assert units.unusable  # the report names it
 
 
 def test_more_variants_add_units_and_change_none() -> None:

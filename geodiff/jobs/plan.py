@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 START_SECONDS = 2
 """Loading the shipped model."""
 
-DECODING = 70
+DECODING = 50
 """Windows of the shipped denoiser that take as long as decoding a megapixel, halos included."""
 
 SHIPPED_MB = 100

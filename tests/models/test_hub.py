@@ -47,6 +47,7 @@ def test_a_revision_is_what_was_pinned(
     assert Model.load(NAME, "cpu").name == "newer"
     assert Model.load(f"{NAME}@v1", "cpu").name == "tiny"
     assert Model.load(f"{NAME}@{old}", "cpu").name == "tiny"
+    caplog.clear()
     with caplog.at_level("INFO", "geodiff.models.hub"):
         assert fetch(NAME).name == new
         fetch(f"{NAME}@{new}")

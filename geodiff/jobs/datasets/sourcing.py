@@ -9,6 +9,7 @@ from pathlib import Path
 
 from geodiff.errors import DataError, UsageError
 from geodiff.geo.search import search
+from geodiff.geo.stac_items import Unusable
 from geodiff.jobs.datasets.config import PrepareConfig
 from geodiff.jobs.datasets.scenes import Source
 from geodiff.jobs.datasets.tables import Tables
@@ -31,19 +32,29 @@ def list_sources(
         if config.split_table or config.labels:
             raise UsageError("--split-table and --labels name files, a STAC search has none")
         skip = re.compile(config.exclude) if config.exclude else None
-        items = [item for item in search(query) if not (skip and skip.search(item.name))]
+        left_out: list[Unusable] = []
+        found = search(query, left_out)
+        items = [item for item in found if not (skip and skip.search(item.name))]
         if not items:
             raise DataError(f"--exclude {config.exclude} leaves out every item of the search")
         chosen = [
             Source(item.name, item.hrefs, None, item.datetime, item.bands, query.bbox)
             for item in items
         ]
-        return chosen, Tables(), ()
+        return chosen, Tables(), unusable(left_out)
     files = find(given, config)
     folders = [Path(source) for source in given if Path(source).is_dir()]
     tables = Tables.read(config.split_table, config.labels, folders)
     notes = tables.check(files)
     return [Source(path.stem, (str(path),), path) for path in files], tables, notes
+
+
+def unusable(items: Sequence[Unusable]) -> tuple[str, ...]:
+    """A note on the items of a search that cannot be cut, if there are any."""
+    if not items:
+        return ()
+    first = f"the first, {items[0].name}: {items[0].reason}"
+    return (f"{len(items)} of the items found cannot be used and are left out; {first}",)
 
 
 def find(given: Sequence[str | Path], config: PrepareConfig) -> list[Path]:

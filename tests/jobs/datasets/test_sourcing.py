@@ -87,6 +87,18 @@ def test_items_of_two_sizes_are_refused_or_resampled(tmp_path: Path) -> None:
     assert set(PatchSet.open(tmp_path / "set").table["datetime"].str[:4]) == {"2010", "2020"}
 
 
+def test_an_item_that_cannot_be_used_is_left_out_and_named(tmp_path: Path) -> None:
+    good, bare = item(tmp_path, "good", 1, 2020), item(tmp_path, "bare", 2, 2020)
+    del bare.assets["image"]
+    root = catalogue(tmp_path, [good, bare])
+    events = list(prepare([], tmp_path / "set", replace(SMALL, stac=root)))
+    notes = [note for event in events for note in event.notes]
+    assert any("1 of the items found cannot be used" in note and "bare" in note for note in notes)
+    assert set(PatchSet.open(tmp_path / "set").table["source"].map(lambda p: Path(p).stem)) == {
+        "good"
+    }
+
+
 def test_nothing_found_leaves_nothing(tmp_path: Path) -> None:
     root = catalogue(tmp_path, [item(tmp_path, "one", 1, 2020)])
     with pytest.raises(DataError, match="found no item for any collection, 1999"):

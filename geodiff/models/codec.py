@@ -100,12 +100,7 @@ class Codec:
     @property
     def fingerprint(self) -> str:
         """Short hash of the weights and statistics; latents of different ones do not mix."""
-        digest = hashlib.sha256()
-        for name, value in sorted(half(self.net).items()):
-            digest.update(name.encode())
-            digest.update(value.numpy().tobytes())
-        digest.update(torch.stack([self.mean, self.std]).cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint_of(self.net, self.mean, self.std)
 
     @torch.no_grad()
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -113,10 +108,7 @@ class Codec:
 
         Height and width must be multiples of ``factor``; raises ValueError otherwise.
         """
-        if pixels.shape[-2] % self.factor or pixels.shape[-1] % self.factor:
-            raise ValueError(
-                f"pixels of {tuple(pixels.shape[-2:])} do not divide by the factor {self.factor}"
-            )
+        check_sides(pixels, self.factor)
         raw: torch.Tensor = self.net.encode(to_unit(pixels, self.net), return_dict=False)[0].float()
         return (raw - self.mean[:, None, None]) / self.std[:, None, None]
 
@@ -184,6 +176,24 @@ class Codec:
             )
         statistics = torch.tensor([[*mean], [*std]], dtype=torch.float32)
         return cls(net, statistics[0], statistics[1])
+
+
+def fingerprint_of(net: torch.nn.Module, mean: torch.Tensor, std: torch.Tensor) -> str:
+    """16 hex digits of a SHA-256 over weights in half precision and statistics (channel,)."""
+    digest = hashlib.sha256()
+    for name, value in sorted(half(net).items()):
+        digest.update(name.encode())
+        digest.update(value.numpy().tobytes())
+    digest.update(torch.stack([mean, std]).cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def check_sides(pixels: torch.Tensor, factor: int) -> None:
+    """Raises ValueError unless height and width are multiples of ``factor``."""
+    if pixels.shape[-2] % factor or pixels.shape[-1] % factor:
+        raise ValueError(
+            f"pixels of {tuple(pixels.shape[-2:])} do not divide by the factor {factor}"
+        )
 
 
 def to_levels(pixels: torch.Tensor) -> torch.Tensor:

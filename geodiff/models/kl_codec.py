@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from geodiff.errors import ModelError
-from geodiff.models.codec import to_unit
+from geodiff.models.codec import check_sides, to_unit
 from geodiff.models.parts import read_network
 from geodiff.models.torchvision_shim import ensure_torchvision
 from geodiff.models.vq_codec import VQCodec
@@ -38,10 +38,7 @@ class KLCodec(VQCodec):
 
         Raises ValueError unless height and width are multiples of ``factor``.
         """
-        if pixels.shape[-2] % self.factor or pixels.shape[-1] % self.factor:
-            raise ValueError(
-                f"pixels of {tuple(pixels.shape[-2:])} do not divide by the factor {self.factor}"
-            )
+        check_sides(pixels, self.factor)
         raw: torch.Tensor = self.net.encode(to_unit(pixels, self.net)).latent_dist.mode().float()
         return (raw - self.mean[:, None, None]) / self.std[:, None, None]
 

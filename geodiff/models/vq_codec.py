@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +10,9 @@ import torch
 
 from geodiff.errors import ModelError
 from geodiff.models.casting import cast
-from geodiff.models.codec import to_levels, to_unit
+from geodiff.models.codec import check_sides, fingerprint_of, to_levels, to_unit
 from geodiff.models.local_decoder import Margins
-from geodiff.models.parts import half, read_network
+from geodiff.models.parts import read_network
 from geodiff.models.torchvision_shim import ensure_torchvision
 
 ensure_torchvision()
@@ -87,12 +86,7 @@ class VQCodec:
     @property
     def fingerprint(self) -> str:
         """Short hash of the weights and statistics; latents of different ones do not mix."""
-        digest = hashlib.sha256()
-        for name, value in sorted(half(self.net).items()):
-            digest.update(name.encode())
-            digest.update(value.numpy().tobytes())
-        digest.update(torch.stack([self.mean, self.std]).cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint_of(self.net, self.mean, self.std)
 
     @torch.no_grad()
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -101,10 +95,7 @@ class VQCodec:
         Before quantisation, as denoisers are trained. Raises ValueError unless height and width are
         multiples of ``factor``.
         """
-        if pixels.shape[-2] % self.factor or pixels.shape[-1] % self.factor:
-            raise ValueError(
-                f"pixels of {tuple(pixels.shape[-2:])} do not divide by the factor {self.factor}"
-            )
+        check_sides(pixels, self.factor)
         raw: torch.Tensor = self.net.encode(to_unit(pixels, self.net), return_dict=False)[0].float()
         return (raw - self.mean[:, None, None]) / self.std[:, None, None]
 

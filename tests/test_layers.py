@@ -49,7 +49,11 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
 # package -> the only modules that may import it
 HOMES = {
     "dask": {"geodiff.jobs.mosaic.cluster"},
-    "distributed": {"geodiff.jobs.batches.sharing", "geodiff.jobs.mosaic.cluster"},
+    "distributed": {
+        "geodiff.jobs.batches.sharing",
+        "geodiff.jobs.mosaic.cluster",
+        "geodiff.jobs.mosaic.crew",
+    },
     "diffusers": {
         "geodiff.models.channel_norm",
         "geodiff.models.codec",

@@ -13,6 +13,7 @@ from geodiff.errors import GeodiffError, ModelError, UsageError
 from geodiff.jobs.batches.units import Unit, one_line
 from geodiff.jobs.batches.work import Job, Made, make, make_remotely
 from geodiff.jobs.mosaic.cluster import connect, finished
+from geodiff.jobs.mosaic.crew import Crew, hired
 from geodiff.steps import Step
 
 if TYPE_CHECKING:
@@ -109,10 +110,11 @@ def work_on_cluster(job: Job, queue: Queue) -> Iterator[Step | Outcome]:
     """
     running: dict[Future[Made | Exception], tuple[int, Unit]] = {}
     sent = job.elsewhere()
+    yield Step("twins", 0, 1, notes=hired(job.request.workers))
     with connect(job.request) as client:
+        crew = Crew(client)
         while queue or running:
-            threads = max(1, sum(client.nthreads().values()))
-            while len(running) < threads and (taken := queue.take()) is not None:
+            while len(running) < crew.threads() and (taken := queue.take()) is not None:
                 future = client.submit(make_remotely, sent, taken[1], pure=False)
                 running[future] = taken
             if not running:
@@ -122,8 +124,8 @@ def work_on_cluster(job: Job, queue: Queue) -> Iterator[Step | Outcome]:
                 attempt, unit = running.pop(future)
                 if (outcome := outcome_of(future, unit, attempt, queue)) is not None:
                     yield outcome
-            if not client.nthreads():
-                yield Step("twins", 0, 1, notes=("no worker is connected: waiting",))
+            if notes := crew.notes():
+                yield Step("twins", 0, 1, notes=notes)
 
 
 def outcome_of(

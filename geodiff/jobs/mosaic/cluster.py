@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from geodiff.errors import GeodiffError, UsageError
 from geodiff.geo.parts import Parts
 from geodiff.jobs.mosaic.charts import Chart
+from geodiff.jobs.mosaic.crew import Crew, hired
 from geodiff.jobs.mosaic.worker import Painted, Task, paint_remote
 from geodiff.jobs.plan import Plan
 from geodiff.steps import Step
@@ -59,16 +60,17 @@ def paint_on_cluster(task: Task, plan: Plan, parts: Parts) -> Iterator[Step]:
     where the cluster is lost, has no worker, or mixes kinds of devices.
     """
     waiting = [chart for chart in reversed(plan.charts) if chart.name not in parts.done]
-    yield painted(plan, parts)
     if not waiting:
+        yield painted(plan, parts)
         return
+    yield replace(painted(plan, parts), notes=hired(task.request.workers))
     running: dict[Future[Painted], Chart] = {}
     sent = task.elsewhere()
     kinds: set[str] = set()
     with connect(task.request) as client:
+        crew = Crew(client)
         while waiting or running:
-            threads = max(1, sum(client.nthreads().values()))
-            while waiting and len(running) < AHEAD * threads:
+            while waiting and len(running) < AHEAD * crew.threads():
                 chart = waiting.pop()
                 future = client.submit(paint_remote, sent, chart, pure=False, retries=2)
                 running[future] = chart
@@ -86,8 +88,8 @@ def paint_on_cluster(task: Task, plan: Plan, parts: Parts) -> Iterator[Step]:
                         raster.write(window, pixels)
                 del result
                 yield painted(plan, parts)
-            if not client.nthreads():
-                yield replace(painted(plan, parts), notes=("no worker is connected: waiting",))
+            if notes := crew.notes():
+                yield replace(painted(plan, parts), notes=notes)
 
 
 def painted(plan: Plan, parts: Parts) -> Step:

@@ -29,7 +29,7 @@ from shapely.geometry import box
 
 from geodiff.errors import DataError, GeodiffError, ModelError, UsageError
 from geodiff.geo.grid import PixelGrid, raster_grid
-from geodiff.geo.journal import folder_of, unfinished
+from geodiff.geo.journal import folder_of, read_journal, unfinished
 from geodiff.jobs import synthesize as job
 from geodiff.jobs.mosaic import cluster as painting
 from geodiff.jobs.mosaic import worker
@@ -275,18 +275,20 @@ def test_kill_9_at_any_moment_and_the_same_command_ends_with_the_same_bytes(
                 said.append(parent.stdout.readline().strip())
             return said
 
-        kills, late = 0, 0
-        while kills < 10:  # anywhere
-            if "finished" in attempt(chance.uniform(0.02, 0.8)):
-                begin_anew(tmp_path)
-            else:
-                kills += 1
+        def complete() -> bool:
+            """Whether all is in place, said or not: one may be killed before the last word."""
             assert not out.exists() or out.read_bytes() == whole  # never half a file
-        while late < 4:  # while the mosaic is put into place
-            if "finished" in attempt(chance.uniform(0.0, 0.3), "publishing"):
+            return out.exists() and read_journal(out) is None
+
+        kills = 0
+        while kills < 10:  # anywhere
+            kills += "finished" not in attempt(chance.uniform(0.02, 0.8))
+            if complete():
                 begin_anew(tmp_path)
-            late += 1
-            assert not out.exists() or out.read_bytes() == whole
+        for _ in range(4):  # while the mosaic is put into place
+            attempt(chance.uniform(0.0, 0.3), "publishing")
+            if complete():
+                begin_anew(tmp_path)
         assert "finished" in attempt(None)
         assert parent.stdin
         parent.stdin.close()
@@ -295,8 +297,8 @@ def test_kill_9_at_any_moment_and_the_same_command_ends_with_the_same_bytes(
 
 
 def begin_anew(folder: Path) -> None:
-    for path in folder.iterdir():
-        path.unlink()
+    shutil.rmtree(folder)
+    folder.mkdir()
 
 
 @pytest.fixture(scope="module")
@@ -324,11 +326,15 @@ def test_processes_give_the_same_file_though_one_is_killed(
     out = tmp_path / "out.tif"
     settings = SETTINGS | {"scheduler": sized(cluster, count)}
     victims = [worker.pid for worker in cluster.workers.values()][: count == 2]
+    doomed, notes = [worker.worker_address for worker in cluster.workers.values()], list[str]()
     for step in job.steps(SynthesizeRequest(str(out), str(folder), **settings)):
+        notes += step.notes
         if step.stage == "paint" and step.done >= 2 and victims:
             assert step.done < step.total / 2
             os.kill(victims.pop(), signal.SIGKILL)
     assert not victims
+    told = [note for note in notes if "ended" in note]
+    assert [doomed[0] in note for note in told] == [True] * (count == 2)
     assert out.read_bytes() == whole
 
 

@@ -139,6 +139,16 @@ def test_a_soft_border_favours_no_side_and_ends() -> None:
     assert 0 < crossed[far].mean() < 0.15
 
 
+def test_a_soft_border_leaves_rims_and_gaps_as_drawn() -> None:
+    middle = round(X / 9.6) * 9.6 - X
+    sides = {"a": box(-300, -300, middle, 300), "b": box(middle, -300, 300, 300)}
+    cells = wishes(sides).cover.grid.latents(16).pad(60)
+    hard, soft = wishes(sides)(cells), wishes(sides, 60.0)(cells)
+    assert (hard < 0).any()
+    assert np.array_equal(hard < 0, soft < 0)
+    assert (hard != soft).any()
+
+
 def test_soft_metres_are_metres_on_any_lattice() -> None:
     place = {"bbox": (-117.7595, 34.0855, -117.758, 34.087), "bbox_crs": None}
     asked = [wishes(BORDER, soft, crs="EPSG:4326", res=6e-6, **place) for soft in (None, 60.0)]

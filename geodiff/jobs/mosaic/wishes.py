@@ -25,10 +25,11 @@ BLOCK = 64
 class Wishes:
     """The number of the text that holds at each cell: a pure function of the cell's place.
 
-    ``soft``: ground metres within which cells on both sides of a border are mixed. The points at
-    which a cell looks at the polygons then all move by one random vector shorter than that, drawn
-    by ``seed`` and the cell's place, of no preferred direction: a cell on a straight border goes to
-    either side with the same chance.
+    ``soft``: ground metres within which cells on both sides of a border of two texts are mixed. The
+    points at which a cell looks at the polygons then all move by one random vector shorter than
+    that, drawn by ``seed`` and the cell's place, of no preferred direction: a cell on a straight
+    border goes to either side with the same chance. Cells without text stay so and others never
+    become so: a plan holds up to its rim, and gaps are filled to fit.
     """
 
     cover: Cover
@@ -39,17 +40,19 @@ class Wishes:
         """Numbers of texts for a window of the lattice of cells, -1 for none: (row, col)."""
         rows = np.arange(cells.row, cells.bottom)
         cols = np.arange(cells.col, cells.right)
-        return self.cover.winners(self.cover.samples(rows, cols, self.shift(cells)))
-
-    def shift(self, cells: Window) -> Floats | None:
-        """How far the points of each cell move, pixels down and across: (2, row, col)."""
+        drawn = self.cover.winners(self.cover.samples(rows, cols))
         if self.soft is None:
-            return None
+            return drawn
+        moved = self.cover.winners(self.cover.samples(rows, cols, self.shift(cells, self.soft)))
+        return np.where((drawn < 0) | (moved < 0), drawn, moved)
+
+    def shift(self, cells: Window, soft: float) -> Floats:
+        """How far the points of each cell move, pixels down and across: (2, row, col)."""
         normal = plane(self.seed, cells, 2, "soft border").astype(np.float64)
         move = normal / np.sqrt(1 + (normal**2).sum(axis=0))  # shorter than 1, any direction
         rows, cols = np.mgrid[cells.row : cells.bottom, cells.col : cells.right] + 0.5
         metres = self.cover.pixel_metres(rows * self.cover.cell, cols * self.cover.cell)
-        moved: Floats = np.nan_to_num(move * self.soft / np.stack(metres), posinf=0, neginf=0)
+        moved: Floats = np.nan_to_num(move * soft / np.stack(metres), posinf=0, neginf=0)
         return moved
 
 

@@ -1,7 +1,7 @@
 """Does synthetic imagery help a classifier that has few labelled images? (a) whole patches.
 
 Run: python benchmarks/augmentation.py datasets/ucm30 --few 5 10 20 50 --seeds 5 --out results
-     python benchmarks/augmentation.py datasets/ucm30 --few 5 10 --seeds 3 --frozen --mix 0 ...
+     python benchmarks/augmentation.py datasets/ucm30 --few 5 10 --frozen --mix 0 --recognised
 
 DATASET is what `geodiff prepare` wrote, with labels. For each number of images a class and each
 seed, that many patches of the split train are real; their variations (same embeddings and other
@@ -9,9 +9,10 @@ seeds, and with --mix interpolations inside the class) are synthetic, made from 
 Three classifiers of one kind (timm's EfficientNet-Lite0 with its published weights, all of it
 trained on; with --frozen its last layer alone) see real patches, real and synthetic ones in equal
 parts, or synthetic ones alone, for the same number of steps, with flips and quarter turns. All are
-tested on the split val, which neither they nor the generative model have seen. What is painted and
-what is tested is kept in --out, so that a stopped run goes on; bags.py takes from there what it
-needs as well.
+tested on the split val, which neither they nor the generative model have seen. With --recognised
+only those synthetic patches count that a last layer trained on the same real ones takes for their
+class: whoever has few labels can do that too. What is painted and what is tested is kept in --out,
+so that a stopped run goes on; bags.py takes from there what it needs as well.
 
 Read the column of differences: pairs over seeds (same real images), mean and standard deviation.
 Below the table stands what explains it: how often synthetic patches still show their class, and how
@@ -95,6 +96,7 @@ class Experiment:
         self.pools = Pools.of(given.dataset)
         self.names = self.pools.names
         self.net = classifier(0)
+        self.made = cache(self._made)
         self.images = cache(self._images)
         self.features = cache(self._features)
 
@@ -102,8 +104,8 @@ class Experiment:
         """Labels as numbers."""
         return np.array([self.names.index(label) for label in labels])
 
-    def _images(self, count: int, seed: int) -> tuple[Batch, Batch]:
-        """Real images and their variations."""
+    def _made(self, count: int, seed: int) -> tuple[Batch, Batch]:
+        """Real images and all of their variations."""
         chosen = few(self.pools.known, count, seed)
         classes = self.numbers([image.label for image in chosen])
         made = self.painter.variations(chosen)
@@ -112,6 +114,18 @@ class Experiment:
             Batch(real(chosen, self.given.side), classes),
             Batch(flat, np.repeat(classes, made.shape[1])),
         )
+
+    def _images(self, count: int, seed: int) -> tuple[Batch, Batch]:
+        """Real images and those of their variations that count."""
+        one, two = self.made(count, seed)
+        if not self.given.recognised:
+            return one, two
+        layer = probe([Known(frozen(self.net, one.images), one.classes)], len(self.names))
+        seen = torch.from_numpy(frozen(self.net, two.images, 1)[:, 0])
+        kept = layer(seen).argmax(1).numpy() == two.classes
+        if not kept.any():
+            raise SystemExit(f"none of {len(kept)} synthetic patches shows its class: nothing left")
+        return one, Batch(two.images[kept], two.classes[kept])
 
     def _features(self, count: int, seed: int) -> tuple[Known, Known]:
         """Frozen features of both."""
@@ -150,7 +164,7 @@ class Experiment:
         """What explains the table, of the largest count and the first seed."""
         one, two = (
             Known(frozen(self.net, batch.images, 1), batch.classes)
-            for batch in self.images(max(self.given.few), 0)
+            for batch in self.made(max(self.given.few), 0)
         )
         layer = probe([self.whole("train", 1)], len(self.names))
         said = (
@@ -172,6 +186,7 @@ def settings(given: argparse.Namespace, painter: Painter) -> dict[str, object]:
     """What figures depend on besides the number of images and the seed."""
     names = ["dataset", "per_image", "mix", "guidance", "sampler_steps", "side", "frozen"]
     names += [] if given.frozen else ["steps", "batch"]
+    names += ["recognised"] if given.recognised else []
     return {"model": painter.model.hash, **{name: getattr(given, name) for name in names}}
 
 
@@ -180,17 +195,21 @@ def main() -> None:
     command = parser(__doc__ or "", [5, 10, 20, 50], "augmentation")
     command.add_argument("--mix", type=float, default=0.25, help="share of interpolations")
     command.add_argument("--frozen", action="store_true", help="train the last layer alone")
+    command.add_argument(
+        "--recognised", action="store_true", help="only synthetic patches that show their class"
+    )
     command.add_argument("--steps", type=int, default=200, help="of training a classifier")
     command.add_argument("--batch", type=int, default=32)
     given = command.parse_args()
     experiment = Experiment(given)
-    table = compare(given, settings(given, experiment.painter), "augmentation", experiment.run)
+    what = "augmentation-recognised" if given.recognised else "augmentation"
+    table = compare(given, settings(given, experiment.painter), what, experiment.run)
     model = experiment.painter.model
     about = (
         f"Model {model.name} {model.hash}; {len(experiment.names)} classes, tested on "
         f"{len(experiment.pools.held)} patches. {experiment.reasons()}"
     )
-    (given.out / "augmentation.md").write_text(f"{table}\n\n{about}\n", encoding="utf-8")
+    (given.out / f"{what}.md").write_text(f"{table}\n\n{about}\n", encoding="utf-8")
     print(f"{table}\n\n{about}")
 
 

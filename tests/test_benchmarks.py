@@ -270,6 +270,35 @@ def test_attention_finds_the_telling_patch_wherever_it_stands(load):
     assert bags.accuracy(net, shuffled) < 0.1
 
 
+def test_only_what_shows_its_class_counts(load, monkeypatch):
+    augmentation = load("augmentation")
+
+    def features(net, images, turns=4):  # an image of value k looks like class k
+        seen = np.zeros((len(images), turns, 1280), np.float32)
+        seen[np.arange(len(images)), :, images[:, 0, 0, 0]] = 10
+        return seen
+
+    def images(values):
+        return np.stack([np.full((2, 2, 3), value, np.uint8) for value in values])
+
+    monkeypatch.setattr(augmentation, "frozen", features)
+    experiment = augmentation.Experiment.__new__(augmentation.Experiment)
+    experiment.given = argparse.Namespace(recognised=True)
+    experiment.names, experiment.net = ["field", "town"], None
+    known = augmentation.Batch(images([0, 1]), np.array([0, 1]))
+    for values, classes, kept in [([0, 1, 1], [0, 0, 1], [0, 2]), ([1, 1], [0, 1], [1])]:
+        made = augmentation.Batch(images(values), np.array(classes))
+        experiment.made = lambda count, seed, made=made: (known, made)
+        one, two = experiment._images(1, 0)
+        assert one is known
+        assert np.array_equal(two.classes, np.array(classes)[kept])
+        assert np.array_equal(two.images, made.images[kept])
+    lost = augmentation.Batch(images([1]), np.array([0]))
+    experiment.made = lambda count, seed: (known, lost)
+    with pytest.raises(SystemExit, match="none of 1 synthetic patches"):
+        experiment._images(1, 0)
+
+
 def test_a_last_layer_weighs_parts_equally(load):
     augmentation = load("augmentation")
     rng = np.random.default_rng(0)

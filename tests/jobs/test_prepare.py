@@ -163,6 +163,12 @@ def test_table_gives_split_label_and_place(raw: Path, tmp_path: Path) -> None:
             DataError,
             "place here is in more than one split",
         ),
+        ("name,split\nscene,val\nother,Train\n", DataError, "other.tif the split 'Train': only"),
+        (
+            "name,label\nscene,field\nscene,beach\n",
+            DataError,
+            "names scene twice, with the labels 'field' and 'beach'",
+        ),
     ],
 )
 def test_tables_that_make_no_sense(

@@ -32,12 +32,22 @@ class Table:
 
     @classmethod
     def read(cls, path: str, needs_label: bool) -> Table:
-        """Read ``path``. Raises DataError if it is no table, UsageError if a column is missing."""
+        """Read ``path``.
+
+        Raises DataError if it is no table or contradicts itself, UsageError without its columns.
+        """
         rows, key = read_csv(path, needs_label)
         paths: dict[Path, Row] = {}
         names: dict[str, Row | None] = {}
         for row in rows:
-            paths[(Path(path).parent / row[key]).resolve()] = row
+            place = (Path(path).parent / row[key]).resolve()
+            known = paths.setdefault(place, row)
+            for column in ("label", "split"):
+                if known.get(column) != row.get(column):
+                    raise DataError(
+                        f"{path} names {row[key]} twice, with the {column}s {known[column]!r} and "
+                        f"{row[column]!r}: leave one of the rows"
+                    )
             for name in {Path(row[key]).name, Path(row[key]).stem}:
                 names[name] = None if name in names else row
         return cls(path, paths, names, len(rows))
@@ -74,7 +84,7 @@ class Tables:
     def check(self, paths: Sequence[Path]) -> tuple[str, ...]:
         """Notes on rows without a file and on files without a label.
 
-        Raises DataError where a table names none of the files.
+        Raises DataError where a table names none of the files, or a split that is not known.
         """
         notes = []
         for table in self.tables:
@@ -84,6 +94,8 @@ class Tables:
                     f"{table.title} names none of the {len(paths)} files: its column 'name' should "
                     f"hold names, such as {paths[0].stem}, or 'path' paths from its folder"
                 )
+            for path in paths:
+                check_split(table.title, table.of(path).get("split"), path)
             if matched < table.rows:
                 unused = table.rows - matched
                 notes.append(f"{unused} of {table.rows} rows of {table.title} match no file")
@@ -109,6 +121,15 @@ def read_csv(path: str, needs_label: bool) -> tuple[list[Row], str]:
     if key is None or missing:
         raise UsageError(f"{path} has no column '{missing}'; its columns are {', '.join(columns)}")
     return [row for row in rows if row[key]], key
+
+
+def check_split(title: str, split: str | None, path: Path) -> None:
+    """Raises DataError for a split that neither training nor validation would ever read."""
+    if split not in (None, "", "train", "val"):
+        raise DataError(
+            f"{title} gives {path.name} the split {split!r}: only train and val are known; leave "
+            "it empty to have it chosen, or leave such files out (--exclude)"
+        )
 
 
 def number(rows: Sequence[Row]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from geodiff.errors import UsageError
+from geodiff.jobs.training.bounds import check_numbers, check_strides, check_widths
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,9 @@ class RunConfig:
             raise UsageError(f"{len(self.weights)} weights for {len(self.datasets)} datasets")
         if self.weights and not (min(self.weights) >= 0 < sum(self.weights)):
             raise UsageError(f"weights {self.weights} must not be negative, nor all zero")
-        if min(self.steps, self.batch, self.save_every, self.log_every) < 1:
-            raise UsageError("steps, batch, save_every and log_every must be at least 1")
-        if self.sample_every < 0 or self.samples < 1:
-            raise UsageError("sample_every must be at least 0 and samples at least 1")
-        if not (self.learning_rate > 0 and 0 <= self.decay <= 1 and 0 <= self.ema < 1):
-            raise UsageError(
-                f"learning_rate {self.learning_rate} must be above 0, decay {self.decay} in 0..1 "
-                f"and ema {self.ema} in 0..1, below 1"
-            )
+        if not self.run:
+            raise UsageError("run is empty: name the folder of the run")
+        check_numbers(self)
 
 
 @dataclass(frozen=True)
@@ -111,6 +106,7 @@ class CodecConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_strides(self.widths, self.channels)
         factor = 2 ** (len(self.widths) - 1)
         if self.crop < factor or self.crop % factor:
             raise UsageError(f"crop {self.crop} must be a multiple of the codec's factor {factor}")
@@ -177,6 +173,9 @@ class DenoiserConfig(RunConfig):
         if not (self.codec and self.encoder):
             raise UsageError("a denoiser needs a trained codec and encoder: name their folders")
         check_orientations(self.orientations, self.datasets)
+        check_widths(self.widths)
+        if self.large_every and self.large_window < 1:
+            raise UsageError(f"large_window {self.large_window} must be at least 1")
 
 
 @dataclass(frozen=True)

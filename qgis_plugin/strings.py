@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 
 PLUGIN = Path(__file__).parent / "geodiff_qgis"
 CONTEXT = "Geodiff"
-CONSTANTS = {"title", "about", "STAGES", "SAVE", "INTRODUCTION"}
+CONSTANTS = {"title", "about", "STAGES", "SAVE", "INTRODUCTION", "PANEL", "ELSEWHERE"}
 """Names of texts that are handed to ``tr`` later."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 PLACE = ("model", "box", "crs", "res")
 RASTER = ("bands", "scale")
-CATALOGUE = ("stac", "collection", "datetime", "stac_requester_pays")
+CATALOGUE = ("stac", "collection", "datetime", "asset", "stac_requester_pays")
 WORDS = ("text", "layout_file", "attribute", "layer", "soft_border")
 
 PATHS = ("like", "reference", "embeddings", "first", "second", "stac", "layout_file", "model")
@@ -83,6 +83,7 @@ class Request:
     stac: str | None = None  # a catalogue to go by
     collection: tuple[str, ...] = ()
     datetime: str | None = None
+    asset: str | None = None  # the image of an item, or three of them
     stac_requester_pays: bool = False
     text: str | None = None  # words to go by
     layout_file: str | None = None  # polygons to go by

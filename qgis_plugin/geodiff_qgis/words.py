@@ -5,6 +5,7 @@ from __future__ import annotations
 from geodiff_qgis.events import Event, duration
 from geodiff_qgis.plans import Plan, room
 from geodiff_qgis.sources import tr
+from geodiff_qgis.wording import PANEL, reworded
 
 STAGES = {
     "load": "Loading the model", "plan": "Planning", "review": "Reading finished charts again",
@@ -22,6 +23,11 @@ def stage_words(event: Event) -> str:
     # To half minutes: a text that changes with every line cannot be read.
     left = max(30, round(event.seconds_left / 30) * 30)
     return tr("{}, about {} left").format(name, duration(left))
+
+
+def in_panel(text: str) -> str:
+    """What geodiff says, in the words of the panel."""
+    return reworded(text, {name: tr(label) for name, label in PANEL.items()}, tr)
 
 
 def size_words(plan: Plan) -> str:

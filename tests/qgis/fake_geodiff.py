@@ -71,7 +71,8 @@ def run(out: Path) -> None:
     if MODE == "dies":
         (out.with_name(f".{out.stem}.geodiff-new.json")).write_text("{")
         sys.exit(
-            "Error: cannot write a.tif: the disk is full (0.0 MB free on that disk): make room"
+            "Error: cannot write a.tif: the disk is full (0.0 MB free on that disk): make room or "
+            "choose another --out"
         )
     if MODE == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -113,7 +114,10 @@ def main() -> None:
         print(json.dumps({"versions": {"geodiff": "0.1.0"}, "devices": ["cpu"], "model": None}))
     elif "--dry-run" in sys.argv:
         if MODE == "refuses":
-            sys.exit("Error: the mosaic has 13126630 charts, more than 200000: give a smaller box")
+            sys.exit(
+                "Error: the mosaic has 13126630 charts, more than 200000: give a smaller box, a "
+                "larger --res or a larger --chart"
+            )
         large = {"seconds": 90000.0, "disk_mb": 5e6} if MODE == "large" else {}
         print(json.dumps({**PLAN, **large}))
     else:

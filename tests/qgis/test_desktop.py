@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.qgis.catalogue import catalogue
+
 PLUGINS = Path(__file__).parents[2] / "qgis_plugin"
 VISIT = Path(__file__).with_name("visit.py")
 BOX = (0.25, 0.25, 0.75, 0.75)
@@ -41,11 +43,11 @@ def visit(home: Path, program: str, asked: dict[str, Any]) -> dict[str, Any]:
         program, "GEODIFF_VISIT": json.dumps(asked), "XDG_RUNTIME_DIR": str(home),
     }  # fmt: skip
     told.pop("QT_QPA_PLATFORM", None)
-    command = ["xvfb-run", "-a", "-s", "-screen 0 1280x800x24", "qgis", "--nologo"]
+    command = ["xvfb-run", "-a", "-s", "-screen 0 1440x900x24", "qgis", "--nologo"]
     command += ["--noversioncheck", "--profiles-path", str(home), "--code", str(VISIT)]
-    log = home / "qgis.log"
+    log, timeout = home / "qgis.log", 500 + asked.get("patience", 400)
     with log.open("w") as file:
-        done = subprocess.run(command, env=told, stdout=file, stderr=file, timeout=900)
+        done = subprocess.run(command, env=told, stdout=file, stderr=file, timeout=timeout)
     report = Path(asked["folder"]) / "report.json"
     assert report.is_file(), log.read_text()[-3000:]
     facts: dict[str, Any] = json.loads(report.read_text())
@@ -94,3 +96,26 @@ def test_closing_qgis_ends_the_run_and_leaves_nothing(
         os.kill(report["child"], 0)
     assert {path.suffix for path in folder.iterdir()} == {".png", ".json"}
     assert not (folder / "town.json").exists()
+
+
+def test_words_and_a_catalogue_are_typed_into_the_panel(
+    real_program: str, chip: str, tmp_path: Path
+) -> None:
+    """The page of words, and that of a catalogue that is served here."""
+    gdal = pytest.importorskip("osgeo.gdal")
+    words = {"text": "a dense suburb with trees"}
+    told = asked(tmp_path / "words", chip, seed=7, source=words)
+    report = visit(tmp_path / "home", real_program, told)
+    assert report["canvas"][0] == "town (synthetic, seed 7)"
+    assert words["text"] in report["abstract"]
+    served = tmp_path / "photo.tif"
+    gdal.Translate(str(served), chip, bandList=[1, 2, 3])
+    corners = gdal.Info(chip, format="json")["wgs84Extent"]["coordinates"][0]
+    (west, east), (south, north) = ((min(edge), max(edge)) for edge in zip(*corners, strict=True))
+    with catalogue(served, (west, south, east, north)) as url:
+        source = {"stac": url, "collection": "naip", "dates": "2020"}
+        told = asked(tmp_path / "stac", chip, seed=8, source=source)
+        report = visit(tmp_path / "second home", real_program, told)
+    assert report["canvas"][0] == "town (synthetic, seed 8)"
+    assert url.removeprefix("http://") in report["abstract"]
+    assert report["status"].startswith("Done in")

@@ -169,6 +169,7 @@ def test_a_child_that_dies_is_a_line_in_the_message_bar(
     dock.running.run.click()
     assert ended(dock)
     assert "Failed: cannot write a.tif: the disk is full" in dock.running.status.text()
+    assert dock.running.status.text().endswith("choose another “Save to”")
     assert dock.running.run.isEnabled()
     assert mosaics() == []
 
@@ -186,15 +187,16 @@ def test_a_large_mosaic_is_asked_about_first(dock: Any, monkeypatch: pytest.Monk
     assert mosaics() == []
 
 
-def test_what_geodiff_will_not_plan_is_said_in_its_words(
+def test_what_geodiff_will_not_plan_is_said_in_the_panels_words(
     dock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_GEODIFF", "refuses")
     dock.extent.set_box(Box(-125.0, 25.0, -65.0, 49.0))
-    assert until(lambda: "more than 200000: give a smaller box" in dock.preview.cost.text())
+    told = "more than 200000: give a smaller box or a larger “Pixel size”"
+    assert until(lambda: dock.preview.cost.text().endswith(told))
     dock.running.run.click()
     assert ended(dock)
-    assert "more than 200000: give a smaller box" in dock.running.status.text()
+    assert dock.running.status.text().endswith(told)
     assert mosaics() == []
 
 

@@ -37,6 +37,7 @@ from geodiff_qgis.sources import (
     raster_file,
     raster_scale,
 )
+from geodiff_qgis.wording import TOOLBOX
 from tests.qgis.in_qgis import UTM, picture, polygon_layer, raster_layer, until, utm
 
 pytestmark = pytest.mark.usefixtures("qgis_app", "qgis_new_project")
@@ -258,6 +259,30 @@ def test_the_algorithms_are_in_the_toolbox(toolbox: Any) -> None:
     assert names == {f"geodiffmosaic:{n}" for n in ("synthesize", "embed", "imagine", "mix")}
 
 
+def test_what_the_messages_call_a_parameter_is_one(toolbox: Any) -> None:
+    known = {
+        parameter.name()
+        for algorithm in toolbox.algorithms()
+        for parameter in algorithm.parameterDefinitions()
+    }
+    assert set(TOOLBOX.values()) <= known
+
+
+def test_a_catalogue_reaches_the_child(toolbox: Any, tmp_path: Path) -> None:
+    told = Told()
+    given = {
+        "STAC": "earth-search", "COLLECTION": "naip, other", "DATETIME": "2020/2022",
+        "ASSET": "image", "PAYS": True, "EXTENT": EXTENT, "OUTPUT": str(tmp_path / "out.tif"),
+    }  # fmt: skip
+    _, fine = run("synthesize", given, told)
+    assert fine
+    for word in (
+        "--stac=earth-search", "--collection=naip", "--collection=other", "--datetime=2020/2022",
+        "--asset=image", "--stac-requester-pays",
+    ):  # fmt: skip
+        assert word in told.command.split()
+
+
 def test_synthesize_runs_the_child_and_tells_how_far_it_is(toolbox: Any, tmp_path: Path) -> None:
     photo = raster_layer(picture(tmp_path / "photo.tif"))
     told = Told()
@@ -330,7 +355,9 @@ def test_a_child_that_dies_is_an_error_of_the_algorithm(
     context, told = QgsProcessingContext(), Told()
     given = {"EXTENT": EXTENT, "OUTPUT": str(tmp_path / "out.tif")}
     assert algorithm.prepare(given, context, told)
-    with pytest.raises(QgsProcessingException, match="the disk is full"):
+    with pytest.raises(
+        QgsProcessingException, match=r"the disk is full .* another “Synthetic mosaic”"
+    ):
         algorithm.runPrepared(given, context, told)
     assert not list(tmp_path.glob("*out*"))
 

@@ -1,8 +1,10 @@
 """What a user does with the panel, done inside a whole QGIS desktop: ``qgis --code visit.py``.
 
 GEODIFF_VISIT is a JSON object: folder (where pictures and report.json go), layer (a raster to go
-by, or polygons with the field text), box (west, south, east, north in its CRS; without it all of
-the layer), mode, seed, size (of the window), and quit (leave QGIS in the middle of a run).
+by, or polygons with the field text), source (typed into the page of words or of a catalogue: {text}
+or {stac, collection, dates}; then the layer is only looked at), box (west, south, east, north in
+its CRS; without it all of the layer), mode, seed, size (of the window), name (of the file to
+write), patience (seconds that a step may take), and quit (leave QGIS in the middle of a run).
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from qgis.core import (
     QgsVectorLayer,
     QgsVectorLayerSimpleLabeling,
 )
-from qgis.PyQt.QtCore import QTimer
+from qgis.PyQt.QtCore import Qt, QTimer
+from qgis.PyQt.QtTest import QTest
 from qgis.PyQt.QtWidgets import QApplication, QDockWidget
 from qgis.utils import iface, plugins
 
@@ -57,6 +60,20 @@ def layer_of(path):
     return polygons
 
 
+def type_source(page, typed):
+    """Key by key, as a user does."""
+    page.kind.setCurrentIndex(2 if "text" in typed else 4)
+    edits = {
+        "text": page.words, "stac": page.catalogue.lineEdit(), "collection": page.collection,
+        "dates": page.dates,
+    }  # fmt: skip
+    for name, words in typed.items():
+        edits[name].setFocus()
+        edits[name].selectAll()
+        QTest.keyClicks(edits[name], words)
+        QTest.keyClick(edits[name], Qt.Key.Key_Return)
+
+
 def visit():
     """One step after the other; each yields what to wait for."""
     window = iface.mainWindow()
@@ -73,8 +90,11 @@ def visit():
     plugin.action.trigger()
     dock = plugin.dock
     yield lambda: dock.isVisible()
-    dock.source.kind.setCurrentIndex(1 if isinstance(layer, QgsRasterLayer) else 3)
-    dock.source.field.setField("text")
+    if "source" in ASKED:
+        type_source(dock.source, ASKED["source"])
+    else:
+        dock.source.kind.setCurrentIndex(1 if isinstance(layer, QgsRasterLayer) else 3)
+        dock.source.field.setField("text")
     if "box" in ASKED:
         dock.extent.whole.setChecked(False)
         dock.extent.box.setOutputExtentFromUser(box, layer.crs())
@@ -87,7 +107,11 @@ def visit():
     yield lambda: dock.preview.plan is not None
     yield lambda: not iface.mapCanvas().isDrawing()
     picture("plan")
-    report["plan"] = [dock.preview.size.text(), dock.preview.cost.text()]
+    for name, part in (("map", iface.mapCanvas()), ("panel", dock)):  # where they are in pictures
+        place = part.rect().translated(part.mapTo(window, part.rect().topLeft()))
+        report[name] = [place.left(), place.top(), place.right() + 1, place.bottom() + 1]
+    labels = dock.preview.size, dock.preview.cost, dock.preview.notes
+    report["plan"] = [label.text() for label in labels]
     dock.running.run.click()
     yield lambda: dock.running.bar.value() > 150 and "Painting" in dock.running.status.text()
     picture("running")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from qgis.core import (
     QgsProcessingLayerPostProcessorInterface,
     QgsProcessingParameterDefinition,
 )
+from qgis.PyQt.QtCore import QCoreApplication, QThread
 
 from geodiff_qgis import environment, result, settings
 from geodiff_qgis.events import Progress
@@ -21,6 +23,7 @@ from geodiff_qgis.request import Request
 from geodiff_qgis.runner import Cancelled, Run, RunError
 from geodiff_qgis.sources import Unusable, tr
 from geodiff_qgis.task import checked
+from geodiff_qgis.wording import TOOLBOX, reworded
 from geodiff_qgis.words import stage_words
 
 OUTPUT = "OUTPUT"
@@ -96,30 +99,44 @@ class GeodiffAlgorithm(QgsProcessingAlgorithm):
         feedback.pushCommandInfo(shlex.join(["geodiff", *words]))
         try:
             run = Run([checked(self.program).path, *words], self.request.out)
-            follow(run, feedback)
+            follow(run, feedback, self.in_dialog)
         except Cancelled:
             return {}
         except (RunError, environment.NotFound) as error:
-            raise QgsProcessingException(str(error)) from error
+            raise QgsProcessingException(self.in_dialog(str(error))) from error
         return self.results(run.result, context)
+
+    def in_dialog(self, text: str) -> str:
+        """What geodiff says, in the words of the algorithm's dialog."""
+        found = {name: self.parameterDefinition(name) for name in TOOLBOX.values()}
+        titles = {name: one.description().partition(" [")[0] for name, one in found.items() if one}
+        labels = {option: titles[name] for option, name in TOOLBOX.items() if name in titles}
+        return reworded(text, labels, tr)
 
     def results(self, facts: dict[str, Any], context: QgsProcessingContext) -> dict[str, Any]:
         """What the algorithm gives."""
         return {OUTPUT: self.request.out}
 
 
-def follow(run: Run, feedback: QgsProcessingFeedback) -> None:
-    """Tell what the child does, and hand on the user's cancel. Raises RunError."""
+def follow(run: Run, feedback: QgsProcessingFeedback, worded: Callable[[str], str]) -> None:
+    """Tell what the child does, and hand on the user's cancel. Raises RunError.
+
+    QGIS runs batches in the thread of its widgets: there it has to be let work, or it would stand
+    still and nobody could cancel.
+    """
     progress, shown = Progress(), ""
+    widgets = QThread.currentThread() == QCoreApplication.instance().thread()
     with closing(run.events()) as events:
         for event in events:
+            if widgets:
+                QCoreApplication.processEvents()
             if feedback.isCanceled():
                 run.cancel()
             if event is None:
                 continue
             feedback.setProgress(progress.after(event))
             for note in event.notes:
-                feedback.pushWarning(note)
+                feedback.pushWarning(worded(note))
             if event.text and not event.text.startswith("Error: "):
                 feedback.pushInfo(event.text)
             if event.stage and stage_words(event) != shown:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from qgis.core import QgsProcessingAlgorithm, QgsProcessingContext, QgsProcessingFeedback
+from qgis.core import NULL, QgsProcessingAlgorithm, QgsProcessingContext, QgsProcessingFeedback
 
 from geodiff_qgis import settings
 from geodiff_qgis.algorithms import parameters as names
@@ -30,7 +30,8 @@ class Given:
 
     def has(self, name: str) -> bool:
         """Whether the user gave it."""
-        return self.values.get(name) not in (None, "")
+        value = self.values.get(name)
+        return value not in (None, "") and value != NULL  # which a row of a batch leaves there
 
     def words(self, name: str) -> str | None:
         """A text, or None."""
@@ -78,12 +79,16 @@ class Given:
         return {"reference": path, "bands": raster_bands(layer), "scale": raster_scale(layer)}
 
     def catalogue(self) -> dict[str, Any]:
-        """stac, collection, datetime."""
+        """stac, collection, datetime, asset, stac_requester_pays."""
         collection = self.words(names.COLLECTION)
         return {
             "stac": self.words(names.STAC),
             "collection": tuple(collection.replace(",", " ").split()) if collection else (),
             "datetime": self.words(names.DATETIME),
+            "asset": self.words(names.ASSET),
+            "stac_requester_pays": self.algorithm.parameterAsBool(
+                self.values, names.PAYS, self.context
+            ),
         }
 
     def asked_words(self) -> dict[str, Any]:

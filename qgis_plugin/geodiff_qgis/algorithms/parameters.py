@@ -5,6 +5,7 @@ from __future__ import annotations
 from qgis.core import (
     QgsProcessing,
     QgsProcessingAlgorithm,
+    QgsProcessingParameterBoolean,
     QgsProcessingParameterCrs,
     QgsProcessingParameterExtent,
     QgsProcessingParameterFeatureSource,
@@ -20,7 +21,7 @@ from geodiff_qgis.sources import tr
 
 RASTER, EXTENT, CRS, RES, LIKE = "RASTER", "EXTENT", "CRS", "RES", "LIKE"
 TEXT, POLYGONS, FIELD, SOFT = "TEXT", "POLYGONS", "FIELD", "SOFT_BORDER"
-STAC, COLLECTION, DATETIME = "STAC", "COLLECTION", "DATETIME"
+STAC, COLLECTION, DATETIME, ASSET, PAYS = "STAC", "COLLECTION", "DATETIME", "ASSET", "PAYS"
 SEED, MODEL = "SEED", "MODEL"
 
 
@@ -59,6 +60,13 @@ def add_catalogue(algorithm: QgsProcessingAlgorithm) -> None:
         (DATETIME, tr("Dates of the images, such as 2022 or 2020/2022")),
     ):
         algorithm.addParameter(QgsProcessingParameterString(name, title, None, False, True))
+    asset = tr("Asset of the items, or those of red,green,blue")
+    pays = tr("I pay for reading the images of the catalogue")
+    for parameter in (
+        QgsProcessingParameterString(ASSET, asset, None, False, True),
+        QgsProcessingParameterBoolean(PAYS, pays, False, True),
+    ):
+        algorithm.addParameter(advanced(parameter))
 
 
 def add_seed(algorithm: QgsProcessingAlgorithm) -> None:

@@ -15,7 +15,7 @@ from geodiff_qgis.plans import Plan
 from geodiff_qgis.request import Request
 from geodiff_qgis.sources import tr
 from geodiff_qgis.task import QuietRun
-from geodiff_qgis.words import cost_words, size_words
+from geodiff_qgis.words import cost_words, in_panel, size_words
 
 DELAY = 900
 """Milliseconds without a change after which geodiff is asked."""
@@ -121,7 +121,7 @@ class PreviewWidget(QWidget):
     def _take(self, facts: dict[str, Any], error: str) -> None:
         self.task = None
         if not facts:
-            self.refuse(error or tr("The estimate was cancelled."))
+            self.refuse(in_panel(error) or tr("The estimate was cancelled."))
             return
         try:
             plan = Plan.of(facts)
@@ -138,6 +138,6 @@ class PreviewWidget(QWidget):
         self.plan = plan
         self.size.setText(size_words(plan))
         self.cost.setText(cost_words(plan))
-        self.notes.setText("\n".join(plan.notes))
+        self.notes.setText(in_panel("\n".join(plan.notes)))
         self.cost.setVisible(True)
         self.notes.setVisible(bool(plan.notes))

@@ -29,7 +29,7 @@ from geodiff_qgis.request import Request
 from geodiff_qgis.sources import Unusable, tr
 from geodiff_qgis.task import RunTask
 from geodiff_qgis.traces import charts_folder
-from geodiff_qgis.words import cost_words, size_words, stage_words
+from geodiff_qgis.words import cost_words, in_panel, size_words, stage_words
 
 TAG = "Geodiff Mosaic"
 
@@ -206,7 +206,7 @@ class RunningWidget(QWidget):
         if event.text:
             self.write(event.text)
         for note in event.notes:
-            self.write(tr("Note: {}").format(note))
+            self.write(tr("Note: {}").format(in_panel(note)))
         if event.stage and self.task is not None:
             self.bar.setValue(round(10 * self.task.progress_so_far.percent))
             self.say(stage_words(event))
@@ -221,7 +221,7 @@ class RunningWidget(QWidget):
             remember(self.request, self.plan, self.temporary)
             self.add_layer(self.request.out, facts)
         elif error:
-            self.fail(error)
+            self.fail(in_panel(error))
         else:
             kept = self.request is not None and charts_folder(self.request.out).is_dir()
             self.say(tr("Cancelled; finished charts are kept.") if kept else tr("Cancelled."))

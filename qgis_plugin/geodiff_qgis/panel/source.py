@@ -104,6 +104,7 @@ class SourceWidget(QWidget):
             self.catalogue.setEditText(request.stac)
             self.collection.setText(" ".join(request.collection))
             self.dates.setText(request.datetime or "")
+            self.asset.setText(request.asset or "")
             self.pays.setChecked(request.stac_requester_pays)
         elif request.embeddings is not None:
             self.kind.setCurrentIndex(GRID)
@@ -201,15 +202,18 @@ class SourceWidget(QWidget):
         self.catalogue.setToolTip(tr("A name from the list, or the address of an API or catalogue"))
         self.collection.setPlaceholderText(tr("naip, for the two of the list"))
         self.dates.setPlaceholderText(tr("2022, or 2020/2022"))
+        self.asset = QLineEdit()
+        self.asset.setPlaceholderText(tr("automatic"))
+        self.asset.setToolTip(tr("The image of each item: its name, or those of red,green,blue"))
         self.pays = QCheckBox(tr("I pay for reading"))
         self.pays.setToolTip(tr("Earth Search's images lie where who reads them pays"))
         self.catalogue.currentTextChanged.connect(lambda _: self.changed.emit())
-        for edit in (self.collection, self.dates):
+        for edit in (self.collection, self.dates, self.asset):
             edit.editingFinished.connect(self.changed)
         self.pays.toggled.connect(lambda _: self.changed.emit())
         return page(
             (tr("Catalogue"), self.catalogue), (tr("Collection"), self.collection),
-            (tr("Dates"), self.dates), ("", self.pays),
+            (tr("Dates"), self.dates), (tr("Asset"), self.asset), ("", self.pays),
         )  # fmt: skip
 
     def _ask_stac(self) -> dict[str, Any]:
@@ -219,6 +223,7 @@ class SourceWidget(QWidget):
             "stac": self.catalogue.currentText().strip(),
             "collection": tuple(self.collection.text().replace(",", " ").split()),
             "datetime": self.dates.text().strip() or None,
+            "asset": self.asset.text().strip() or None,
             "stac_requester_pays": self.pays.isChecked(),
         }
 

@@ -28,7 +28,7 @@ from sheet import table
 from torch.utils.flop_counter import FlopCounterMode
 
 from geodiff.jobs.mosaic.modes import Sampling
-from geodiff.jobs.plan import seconds_per_window
+from geodiff.jobs.mosaic.timing import seconds_per_window
 from geodiff.models.bundle import Model
 from geodiff.models.codec import Codec
 from geodiff.models.denoiser import FieldUNet

@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
         place = {"Content-Range": f"bytes {first}-{last}/{len(content)}"}
         return self.send(206, content[first : last + 1], "image/tiff", place)
 
-    do_HEAD = do_POST = do_GET
+    do_HEAD = do_POST = do_PUT = do_GET
 
     def send(
         self,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from geodiff.errors import GeodiffError
 from geodiff.jobs.batches.request import ON_ERROR, WAYS
 from geodiff.jobs.request import FILLS
 from geodiff_cli import options, painting_options
@@ -15,7 +16,7 @@ from geodiff_cli.lazy import command_line
 from geodiff_cli.params import BBOX, BoxCommand
 from geodiff_cli.progress import Progress
 from geodiff_cli.stac_options import stac
-from geodiff_cli.synthesize import duration
+from geodiff_cli.synthesize import duration, room
 
 if TYPE_CHECKING:
     from geodiff.jobs.batch import BatchPlan, BatchResult
@@ -128,7 +129,8 @@ def batch(
     """Write a synthetic twin of each item of a --stac search, or a mosaic of each of --cells.
 
     Each becomes a COG with a STAC item in a static collection. The same command goes on where a run
-    was stopped, and makes what is missing. Exit code 3: finished, but some units failed.
+    was stopped, and makes what is missing. Exit code 3: finished, but some units failed; for
+    --dry-run, nothing can be made.
     """
     from geodiff.jobs.batches.request import BatchRequest
 
@@ -141,7 +143,9 @@ def batch(
             options.print_json(plan.as_dict())
         else:
             click.echo(plan_table(plan, request.out_dir))
-        return
+        if plan.unusable and request.on_error == "fail":
+            raise GeodiffError(f"{plan.unusable[0].name}: {plan.unusable[0].reason}")
+        ctx.exit(0 if plan.units else PARTLY)
     ctx.meta[STOPPED] = (
         f"finished units are kept in {request.out_dir}; the same command makes the others"
     )
@@ -169,6 +173,7 @@ def plan_table(plan: BatchPlan, out_dir: str) -> str:
         "charts": plan.charts,
         "evaluations": f"about {plan.evaluations} of one window",
         "time": f"about {duration(plan.seconds)} in one process",
+        "disk": room(plan.disk_mb),
     }
     if plan.unplaced:
         rows["not counted"] = f"{plan.unplaced} units whose size is not known, see the notes"
@@ -191,11 +196,14 @@ def summary(result: BatchResult) -> str:
         told.append(f"  {row['unit'] or row['source']}: {row['reason']}")
     if len(failures) > SHOWN:
         told.append(f"  and {len(failures) - SHOWN} more, see report.json")
-    if result.report.published:
-        told.append(f"  {len(result.report.published)} items published")
+    published, held = len(result.report.published), len(result.report.held)
     unpublished = result.report.unpublished
+    if published or held or unpublished:
+        told.append(f"  published: {published} now, {held} before, {len(unpublished)} not taken")
     told += [f"  {name} is not published: {why}" for name, why in [*unpublished.items()][:SHOWN]]
     if len(unpublished) > SHOWN:
         told.append(f"  and {len(unpublished) - SHOWN} more, see report.json")
-    told += [f"  {name} shows all of them" for name in result.virtual]
+    if result.virtual:
+        many = "show" if len(result.virtual) > 1 else "shows"
+        told.append(f"  {', '.join(result.virtual)} {many} all of them")
     return "\n".join(told)

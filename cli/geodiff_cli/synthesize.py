@@ -170,7 +170,7 @@ def plan_table(plan: Plan, out: str) -> str:
         "evaluations": f"{plan.evaluations} of one window",
         "time": f"about {duration(plan.seconds)}",
         "memory": f"about {plan.memory_mb:.0f} MB",
-        "disk": f"up to {plan.disk_mb:.0f} MB while it runs",
+        "disk": f"{room(plan.disk_mb)} while it runs",
     }
     rows |= {f"note {number}": note for number, note in enumerate(plan.notes, start=1)}
     return options.aligned(rows)
@@ -208,3 +208,13 @@ def duration(seconds: float) -> str:
     if seconds < 7200:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def room(megabytes: float) -> str:
+    """An upper bound of room on disk, in MB below 10 GB, else in GB or TB."""
+    if megabytes < 1:
+        return "less than 1 MB"
+    for unit, size in (("TB", 1e6), ("GB", 1e3)):
+        if megabytes >= 10 * size:
+            return f"up to {megabytes / size:,.0f} {unit}"
+    return f"up to {megabytes:.0f} MB"

@@ -1,90 +1,38 @@
-"""Handing items to a STAC API through its transaction extension."""
+"""Handing the items of a folder to a STAC API, and only those that it lacks."""
 
 from __future__ import annotations
 
-import os
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
-from urllib.parse import quote
-
-import requests
-from requests.exceptions import RequestException
 
 from geodiff.errors import OutputError
-from geodiff.geo.provenance import clean_href, plain
-from geodiff.geo.stac_client import be_patient, reason
 from geodiff.geo.static_collection import Document
+from geodiff.geo.transactions import NotTakenError, Transactions
 
-TOKEN = "GEODIFF_PUBLISH_TOKEN"
-"""Environment variable with a bearer token, for APIs that want one."""
+FAILURES = 5
+"""Items in a row over which an API may fail before it counts as down."""
 
-CONFLICT = 409
-
-OWN_FAULT = (400, 409, 413, 415, 422)
-"""Answers that are about one document; others may be taken."""
-
-
-class NotTakenError(OutputError):
-    """An API that does not take one document, as it is."""
+SEAL = "geodiff:published"
+"""Property of published items: the digest of all else in them, which tells what is there."""
 
 
-class Transactions:
-    """A STAC API that takes collections and items.
+@dataclass(frozen=True)
+class Handed:
+    """What came of an item: taken now, there already, or not taken."""
 
-    https://github.com/stac-api-extensions/transaction. A request is made again after answers that
-    say "later". Raises OutputError, in one line, for anything else that is not a success.
-    """
+    name: str
+    there: bool = False  # as it is, from an earlier time
+    refused: NotTakenError | None = None
 
-    def __init__(self, url: str, timeout: float) -> None:
-        self.url, self.timeout = url.rstrip("/"), timeout
-        self.session = requests.Session()
-        be_patient(self.session)
-        if token := os.environ.get(TOKEN):
-            self.session.headers["Authorization"] = f"Bearer {token}"
 
-    def put_collection(self, collection: Document) -> None:
-        """Create the collection, or replace it where there is one."""
-        name = quote(collection["id"], safe="")
-        self.put("/collections", f"/collections/{name}", collection)
-
-    def put_item(self, item: Document) -> None:
-        """Create an item in its collection, or replace it where there is one."""
-        items = f"/collections/{quote(item['collection'], safe='')}/items"
-        self.put(items, f"{items}/{quote(item['id'], safe='')}", item)
-
-    def put(self, parent: str, own: str, document: Document) -> None:
-        """POST to ``parent``; where that says it exists, PUT to ``own``."""
-        answer = self.ask("POST", parent, document)
-        if answer.status_code == CONFLICT:
-            answer = self.ask("PUT", own, document)
-        where = clean_href(self.url)
-        if not answer.ok:
-            told = " ".join(plain(answer.text).split())[:160]
-            advice = {
-                401: f"it wants credentials ({TOKEN}=...)",
-                403: f"it wants other credentials ({TOKEN}=...)",
-                404: "check the address, which is that of the API itself",
-                405: "it takes no items: it lacks the transaction extension",
-            }.get(answer.status_code, told or "it does not say why")
-            kind = NotTakenError if answer.status_code in OWN_FAULT else OutputError
-            raise kind(f"{where} does not take {document['id']} ({answer.status_code}): {advice}")
-        if answer.text.lstrip()[:1] == "<":
-            raise OutputError(
-                f"{where} answers with a web page instead of taking {document['id']}: check the "
-                f"address, which is that of the API itself, and the credentials ({TOKEN}=...)"
-            )
-
-    def ask(self, method: str, path: str, document: Document) -> requests.Response:
-        """One request with its retries."""
-        try:
-            return self.session.request(
-                method, f"{self.url}{path}", json=document, timeout=self.timeout
-            )
-        except RequestException as error:
-            raise OutputError(
-                f"nothing can be published at {clean_href(self.url)} ({reason(error)}): check the "
-                "address and the network"
-            ) from error
+def sealed(item: Document) -> Document:
+    """The item with the digest of itself (a multihash of SHA-256) among its properties."""
+    text = json.dumps(item, sort_keys=True, ensure_ascii=False)
+    seal = f"1220{sha256(text.encode()).hexdigest()}"
+    return {**item, "properties": {**item["properties"], SEAL: seal}}
 
 
 def absolute(item: Document, base: str) -> Document:
@@ -122,16 +70,26 @@ def unplaced(collection: Document) -> Document:
 
 def publish(
     api: Transactions, collection: Document, items: Iterator[Document], base: str
-) -> Iterator[tuple[str, NotTakenError | None]]:
-    """Hand over the collection, then its items; yields the id of each, and why it was not taken.
+) -> Iterator[Handed]:
+    """Hand over the collection, then those of its items that are not there as they are.
 
-    Raises OutputError for what befalls all of them.
+    One that is not taken, also after all retries, keeps no other away. Raises OutputError for what
+    befalls all of them, and for an API that fails over FAILURES items in a row.
     """
     api.put_collection(unplaced(collection))
+    there, row = api.held(collection["id"], SEAL), 0
     for item in items:
-        refused = None
+        name, document = str(item["id"]), sealed(absolute(item, base))
+        if there.get(name) == document["properties"][SEAL]:
+            yield Handed(name, there=True)
+            continue
         try:
-            api.put_item(absolute(item, base))
+            api.put_item(document)
         except NotTakenError as error:
-            refused = error
-        yield str(item["id"]), refused
+            yield Handed(name, refused=error)
+            row = row + 1 if error.failed else 0
+            if row == FAILURES:
+                raise OutputError(f"{error}. So it went with {row} items in a row") from error
+        else:
+            yield Handed(name)
+            row = 0

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import rasterio
 
-from geodiff.errors import DataError, UsageError
+from geodiff.errors import DataError
 from geodiff.geo.catalogues import SECONDS
 from geodiff.geo.copying import gdal_library
 from geodiff.geo.provenance import clean_href, is_remote, plain
@@ -33,15 +33,12 @@ DELAY = 1.0
 def sign(href: str) -> str:
     """The address as it can be read now: signed if it is the Planetary Computer's.
 
-    Signatures last under an hour, so this comes right before reading. Without the package
-    planetary_computer the address stays as it is. Raises DataError where no signature is given.
+    Signatures last under an hour, so this comes right before reading. Raises DataError where no
+    signature is given.
     """
     if not is_signed(href):
         return href
-    try:
-        package = planetary_computer()
-    except ModuleNotFoundError:
-        return href
+    package = planetary_computer()
     try:
         where = package.sas.parse_blob_url(urlsplit(href))
         package.sas.get_token(*where, retry_total=RETRIES)  # by itself it would try for minutes
@@ -64,7 +61,7 @@ def renew() -> None:
 
 
 def planetary_computer() -> Any:
-    """The package; ModuleNotFoundError without."""
+    """The package, which takes half a second to import: only when an address is to be signed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydantic's, about how the package is written
         return importlib.import_module("planetary_computer")
@@ -154,8 +151,8 @@ def unreadable(item: str, href: str, error: BaseException) -> DataError:
         )
     elif is_denied(error) and is_signed(href):
         told += (
-            "access is denied, also with a new signature. Check this computer's clock, and that "
-            "the package planetary-computer is installed"
+            "access is denied, also with a new signature. Check this computer's clock, and "
+            "PC_SDK_SUBSCRIPTION_KEY if that is set"
         )
     elif is_denied(error):
         told += "access is denied, it may want credentials"
@@ -182,15 +179,3 @@ def unreadable(item: str, href: str, error: BaseException) -> DataError:
 def _last(said: str) -> str:
     """The end of a chain of errors, without addresses, which may hold signatures."""
     return re.sub(r"(?:/vsi\w+/|\w+://)\S+", "it", said)[:160].rstrip(". ")
-
-
-def check_package(url: str) -> None:
-    """Raises UsageError where the Planetary Computer is asked for and cannot be signed for."""
-    if "planetarycomputer.microsoft.com" not in url:
-        return
-    try:
-        planetary_computer()
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            "the Planetary Computer's addresses need signatures: pip install planetary-computer"
-        ) from error

@@ -18,6 +18,7 @@ from geodiff.jobs.batches.memory import Memory
 from geodiff.jobs.batches.plan import BatchPlan, make_plan
 from geodiff.jobs.batches.publication import (
     Catalogue,
+    api_of,
     model_name,
     publish_all,
     put_model,
@@ -65,6 +66,7 @@ class BatchResult:
             "virtual": [f"{place}/{name}" for name in self.virtual],
             **self.report.counts,
             "published": len(self.report.published),
+            "published_before": len(self.report.held),
             "unpublished": self.report.unpublished,
             "failures": self.report.failures,
             "seconds": round(self.seconds, 2),
@@ -87,10 +89,11 @@ def steps(request: BatchRequest) -> Generator[Step, None, BatchResult]:
     yield Step("load", 0, 1)
     check_model(request.model)
     store = open_store(request.out_dir)
+    api, notes = api_of(request)
     units = find_units(request)
     model = model_of(request)
     job = job_of(request, model)
-    yield Step("load", 1, 1, notes=units.notes)
+    yield Step("load", 1, 1, notes=notes + units.notes)
     with sole(request.desk):
         memory = Memory() if request.recheck else Memory.of(store)
         ledger = yield from review(store, job, units.units, request.overwrite, memory)
@@ -105,14 +108,14 @@ def steps(request: BatchRequest) -> Generator[Step, None, BatchResult]:
         finally:
             catalogue.save(report)
         virtual = put_virtual(store, catalogue) if request.vrt else []
+        # Charts of units that failed are for the next attempt.
+        clear(request.desk, job.painting if report.counts["failed"] else None)
         try:
-            if request.publish is not None:
-                yield from publish_all(request, store, catalogue, report)
+            if api is not None:
+                yield from publish_all(request, api, catalogue, report)
             report.finished = now()
         finally:
             catalogue.save(report)
-        # Charts of units that failed are for the next attempt.
-        clear(request.desk, job.painting if report.counts["failed"] else None)
     return BatchResult(request.out_dir, report, tuple(virtual), time.perf_counter() - began)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 
-from geodiff.errors import OutputError
+from geodiff.errors import OutputError, UsageError
 from geodiff.jobs.assemble import quoted
 from geodiff.models.conditioner import write_conditioner
 from geodiff.models.foreign.checkpoint import LARGEST, Checkpoint, open_checkpoint
@@ -20,13 +21,13 @@ from geodiff.models.foreign.latent_diffusion import LatentDiffusion, take_apart
 from geodiff.models.foreign.project import read_project
 from geodiff.models.foreign.published import CELL, KINDS, recognise
 from geodiff.models.kinds import load_codec, load_denoiser
-from geodiff.models.parts import write_tensors
+from geodiff.models.parts import stream_tensors
 from geodiff.steps import Step, drain
 
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """Which checkpoint, and what no file tells of it."""
+    """Which checkpoint, and what no file tells of it. Raises UsageError for what makes no sense."""
 
     checkpoint: str  # .ckpt, .pt or .safetensors
     out: str  # model directory to write
@@ -42,6 +43,14 @@ class ImportRequest:
     half: bool = False  # write weights in half precision
     largest: float = LARGEST  # GB of a checkpoint, at most
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.gsd is not None and not 0 < self.gsd < math.inf:
+            raise UsageError(f"--gsd {self.gsd} must be metres above 0")
+        if self.guidance is not None and not 0 <= self.guidance <= 20:
+            raise UsageError(f"--guidance {self.guidance} must be between 0 and 20")
+        if not self.largest > 0:
+            raise UsageError(f"--largest {self.largest} must be GB above 0")
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,8 @@ def steps(request: ImportRequest) -> Generator[Step, None, Imported]:
 
 def check_out(out: Path, overwrite: bool) -> None:
     """Raises OutputError where a model may not be written."""
+    if out.name in ("", ".."):
+        raise OutputError(f"{out} has no name of its own: give that of a folder to write")
     if out.is_symlink() or (out.exists() and not overwrite):
         advice = "give another name" if out.is_symlink() else "give --overwrite to replace it"
         raise OutputError(f"{out} {'is a link' if out.is_symlink() else 'exists'}: {advice}")
@@ -109,15 +120,15 @@ def check_out(out: Path, overwrite: bool) -> None:
 def write_parts(
     found: LatentDiffusion, checkpoint: Checkpoint, folder: Path, half: bool
 ) -> Generator[Step, None, None]:
-    """Write codec, denoiser and conditioner, one after another: one at a time is in memory."""
+    """Write codec, denoiser and conditioner; of large ones one tensor at a time is in memory."""
     dtype = torch.float16 if half else torch.float32
     for done, (part, net) in enumerate(found.networks.items()):
         yield Step("write", done, len(found.networks))
         tensors = found.accounts.tensors(part, checkpoint.state, dtype)
         if part == "conditioner":
-            write_conditioner(found.conditioner, tensors, folder / part)
+            write_conditioner(found.conditioner, dict(tensors), folder / part)
         else:
-            write_tensors(net, tensors, folder / part)
+            stream_tensors(net, tensors, dtype, folder / part)
     channels = found.networks["codec"].config["vq_embed_dim"]
     write_json(
         folder / "codec" / "latents.json",

@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-import torch
 
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid, box_grid, raster_grid
 from geodiff.jobs.drawing import placed
 from geodiff.jobs.mosaic.charts import Chart, charts, check_reach, layout_of
 from geodiff.jobs.mosaic.check import ground_sample
-from geodiff.jobs.mosaic.decoding import decode_batch, decode_stride
+from geodiff.jobs.mosaic.decoding import decode_batch
 from geodiff.jobs.mosaic.grids import default_res, reference_grid
 from geodiff.jobs.mosaic.sampling import Sampling
 from geodiff.jobs.mosaic.sources import Source
 from geodiff.jobs.mosaic.targets import grid_of_embeddings, sized_grid
+from geodiff.jobs.mosaic.timing import alike, painting_seconds
 from geodiff.jobs.request import CHART, SynthesizeRequest
 from geodiff.models.bundle import Model
 
 log = logging.getLogger(__name__)
-
-START_SECONDS = 2
-"""Loading the shipped model."""
-
-DECODING = 50
-"""Windows of the shipped denoiser that take as long as decoding a megapixel, halos included."""
 
 SHIPPED_MB = 100
 """Weights of the shipped model in memory, which MODEL_MB counts."""
 
 FEATURES = 3.3e-3
 """MB that a pixel takes while the paper's codec, of 128 channels, decodes it (measured)."""
-
-STEERING = 4
-"""Windows that take as long as steering a megapixel at one noise level (benchmarks/speed.py)."""
 
 MODEL_MB = 900
 """Resident memory of Python, torch and the shipped model (see benchmarks/speed.py)."""
@@ -136,13 +125,9 @@ def make_plan(request: SynthesizeRequest, model: Model, grid: PixelGrid, source:
     layout = layout_of(request.layout, grid, request.wants_charts)
     parts = charts(layout, grid, model, sampling, request.chart or CHART)
     check_reach(parts)
-    kinds = Counter(sampling.alike(chart.canvas) for chart in parts)
-    evaluations = sum(count * sampling.evaluations(canvas) for canvas, count in kinds.items())
+    kinds = Counter(alike(sampling, chart) for chart in parts)
+    evaluations = sum(n * sampling.evaluations(chart.canvas) for chart, n in kinds.items())
     height, width = grid.window.shape
-    work = sum(count * sampling.computed(canvas) for canvas, count in kinds.items())
-    local = model.codec.halo is not None
-    work += round(besides(sampling, height * width / 1e6, local))
-    blending = 0.0 if local else blending_seconds(model, sampling, height * width)
     where = f"row {grid.row}, column {grid.col} of the lattice"
     log.info("grid: %d x %d px from %s, %s", width, height, where, grid.crs_name)
     gsd = ground_sample(grid, request.gsd, source.gsd or model.gsd)
@@ -155,9 +140,9 @@ def make_plan(request: SynthesizeRequest, model: Model, grid: PixelGrid, source:
         gsd=gsd,
         source=source.words,
         coverage=source.coverage,
-        windows=sum(count * sampling.windows(canvas) for canvas, count in kinds.items()),
+        windows=sum(n * sampling.windows(chart.canvas) for chart, n in kinds.items()),
         evaluations=evaluations,
-        seconds=START_SECONDS + blending + work * seconds_per_window(model, sampling),
+        seconds=painting_seconds(model, sampling, kinds, height * width / 1e6),
         memory_mb=model_mb(model, sampling) + canvas_mb(model, parts, source),
         disk_mb=2 * 3 * height * width / 1e6,
         model=model.name,
@@ -165,13 +150,6 @@ def make_plan(request: SynthesizeRequest, model: Model, grid: PixelGrid, source:
         factor=model.codec.factor,
         found=found.facts,
     )
-
-
-def besides(sampling: Sampling, megapixels: float, local: bool = True) -> float:
-    """What steering and a ``local`` codec's decoding take, in network evaluations of one window."""
-    low, high = sampling.steered
-    steered = sum(low < sigma <= high for sigma in sampling.levels) if sampling.steer else 0
-    return (DECODING * local + STEERING * steered) * megapixels
 
 
 def model_mb(model: Model, sampling: Sampling) -> float:
@@ -218,27 +196,3 @@ def idle(workers: int, count: int) -> list[str]:
     if workers <= count:
         return []
     return [f"{workers} workers are asked for and the mosaic has {count} charts: {count} will do"]
-
-
-def blending_seconds(model: Model, sampling: Sampling, pixels: int) -> float:
-    """Time of decoding ``pixels`` in windows that are blended, from one timed call."""
-    batch, side = decode_batch(model, sampling), sampling.size
-    latents = torch.zeros((batch, model.codec.channels, side, side), device=model.device)
-    began = time.perf_counter()
-    model.codec.render(latents).cpu()
-    each = (time.perf_counter() - began) / batch
-    return each * pixels / (decode_stride(sampling) * model.codec.factor) ** 2
-
-
-@torch.no_grad()
-def seconds_per_window(model: Model, sampling: Sampling) -> float:
-    """Time of one window in a network call of the job's batch size, on this machine, now."""
-    shape = (sampling.batch, model.codec.channels, sampling.size, sampling.size)
-    field = torch.zeros(sampling.batch, model.dim, sampling.size, sampling.size)
-    noisy = torch.zeros(shape)
-    best = float("inf")
-    for _ in range(2):
-        began = time.perf_counter()
-        model.denoiser.clean(noisy, 1.0, field, model.gsd)
-        best = min(best, time.perf_counter() - began)
-    return best / sampling.batch

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
-from geodiff.models.parts import UNREADABLE, unreadable
+from geodiff.models.parts import UNREADABLE, filled, unreadable
 from geodiff.models.summarizer import Summarizer
 
 WEIGHTS = "model.safetensors"
@@ -117,11 +117,10 @@ class Conditioner:
         try:
             facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             sizes = ConditionerSizes(**facts)
-            net = new_conditioner(sizes)
-            net.load_state_dict(load_file(folder / WEIGHTS))
+            net = filled(lambda: new_conditioner(sizes), folder / WEIGHTS)
         except (*UNREADABLE, AttributeError) as error:
             raise unreadable("conditioner", folder, error) from error
-        return cls(net.float().eval().requires_grad_(False), sizes)
+        return cls(net, sizes)
 
 
 def write_conditioner(

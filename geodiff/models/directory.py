@@ -23,8 +23,13 @@ NEEDED = ("codec", "denoiser")
 SAID = ("conditioner",)
 """Parts that belong to the denoiser, where it has them."""
 
-DIFFUSERS = {"codec": "vae", "denoiser": "unet"}
-"""Names of our parts in a folder of diffusers, which has a model_index.json."""
+CHECKPOINT = "; `geodiff import` turns a checkpoint into a model directory"
+
+PIECE = 2**20
+"""Bytes of a file that are in memory while it is hashed."""
+
+DIFFUSERS = {"codec": ("vae", "vqvae"), "denoiser": ("unet",)}
+"""Names of our parts in a folder of diffusers, which has a model_index.json; the first is ours."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,10 @@ class Directory:
 
     def name(self, part: str) -> str:
         """The folder of a part within the directory."""
-        return DIFFUSERS.get(part, part) if self.index.is_file() else part
+        if part not in DIFFUSERS or not self.index.is_file():
+            return part
+        names = DIFFUSERS[part]
+        return next((name for name in names if (self.folder / name).is_dir()), names[0])
 
     def path(self, part: str) -> Path:
         """Where a part lies, or would."""
@@ -68,14 +76,16 @@ class Directory:
         toml = self.folder / "model.toml"
         if not self.folder.is_dir():
             fault = "is a file" if self.folder.exists() else "does not exist"
-            raise ModelError(f"the model directory {self.folder} {fault}")
+            told = fault + CHECKPOINT * self.folder.is_file()
+            raise ModelError(f"the model directory {self.folder} {told}")
         table = read_table(toml) if toml.exists() else {}
         needed = NEEDED if "cell" in table or self.is_plain else PARTS
         missing = [] if toml.exists() or self.is_plain else ["model.toml"]
         missing += [self.name(part) for part in needed if not self.has(part)]
         if missing:
             raise ModelError(
-                f"the model directory {self.folder} is not complete; missing: {', '.join(missing)}"
+                f"the model directory {self.folder} is not complete; missing: "
+                f"{', '.join(missing)}{self.hint()}"
             )
         if self.is_plain:
             from geodiff.models.plain import plain_facts
@@ -86,6 +96,19 @@ class Directory:
         except (KeyError, ValueError, TypeError) as error:
             raise ModelError(f"{toml} is not usable: {error!r}") from error
 
+    def hint(self) -> str:
+        """What a folder of diffusers that is no model may be instead, in words; else nothing."""
+        if self.index.is_file() or (self.folder / "model.toml").exists():
+            return ""
+        if (self.folder / "config.json").is_file():
+            return (
+                " (it is one network of diffusers; a model is a folder with it as vae or unet, its "
+                "counterpart, a scheduler and model_index.json)"
+            )
+        if any((self.folder / name).is_dir() for names in DIFFUSERS.values() for name in names):
+            return " (in a folder of diffusers: model_index.json)"
+        return ""
+
     def digest(self) -> str:
         """First 16 hex digits of a SHA-256 over the names and bytes of all files of the model.
 
@@ -94,7 +117,9 @@ class Directory:
         total = hashlib.sha256()
         for name, path in sorted(self.files(), key=lambda file: file[0].split("/")):
             total.update(name.encode())
-            total.update(path.read_bytes())
+            with path.open("rb") as file:
+                while piece := file.read(PIECE):
+                    total.update(piece)
         return total.hexdigest()[:16]
 
     def files(self) -> Iterator[tuple[str, Path]]:

@@ -18,7 +18,9 @@ log = logging.getLogger(__name__)
 HUB = "hub:"
 """What names of models of the hub begin with."""
 
-FOLDERS = (*PARTS, *OPTIONAL, *SAID, *DIFFUSERS.values(), "scheduler")
+THEIRS = tuple(name for names in DIFFUSERS.values() for name in names)
+
+FOLDERS = (*PARTS, *OPTIONAL, *SAID, *THEIRS, "scheduler")
 
 ALLOWED = (
     *("model.toml", "model_index.json", "import.json", "README.md", "LICENSE*"),

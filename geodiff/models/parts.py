@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import json
+import struct
+from collections.abc import Callable, Iterable
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from torch import nn
 
-from geodiff.errors import ModelError
+from geodiff.errors import DataError, ModelError
+from geodiff.models.foreign.safetensors_file import read_safetensors
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 """Name of the weights in diffusers' layout."""
 
-UNREADABLE = (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError)
+RUN = (".bin", ".ckpt", ".pt", ".pth")
+"""Endings of weights that are pickles."""
+
+OLD = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Layers of attention by the names that files of before 2023 have for them."""
+
+STREAMED = {torch.float32: "F32", torch.float16: "F16"}
+"""Types of tensors that are written one at a time, by their names in a header."""
+
+UNREADABLE = (
+    OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError, DataError,
+)  # fmt: skip
 """What files that are missing, damaged or of another network make their readers raise."""
 
 
@@ -29,11 +45,68 @@ def read_network(kind: Any, folder: Path, part: str) -> Any:
         facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if facts.get("_class_name") != kind.__name__:
             raise ValueError(f"config.json describes no {kind.__name__}")
-        net = kind.from_config(facts)
-        net.load_state_dict(load_file(folder / WEIGHTS))
+        net = filled(lambda: kind.from_config(facts), weights_of(folder))
     except (*UNREADABLE, AttributeError) as error:
         raise unreadable(part, folder, error) from error
+    return net
+
+
+def weights_of(folder: Path) -> Path:
+    """The file of weights. Raises ValueError that names what is there in its place."""
+    path = folder / WEIGHTS
+    if not path.is_file():
+        others = sorted(
+            file.name for file in folder.iterdir() if file.suffix in (".safetensors", *RUN)
+        )
+        if not others:
+            raise ValueError(f"it has no {WEIGHTS}")
+        advice = "another precision, a part of them, or a pickle, which is never run"
+        shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        raise ValueError(f"it has no {WEIGHTS}, only {shown}: {advice}")
+    return path
+
+
+def filled(make: Callable[[], nn.Module], path: Path) -> Any:
+    """The network that ``make`` makes with the numbers of ``path``: float32, frozen, for inference.
+
+    Its weights are made once, each from the file: the network is built without memory, so that
+    nothing is drawn at random first, and takes the numbers as its own. What is no weight (buffers
+    that no file has) comes from a network built in full, where there is any. Raises what the
+    readers of damaged files raise, and RuntimeError for weights of another network.
+    """
+    with torch.device("meta"):
+        net = make()
+    net.load_state_dict(renamed(single(path), net), assign=True)
+    if any(value.is_meta for value in (*net.parameters(), *net.buffers())):
+        net = make()
+        net.load_state_dict(renamed(single(path), net))
     return net.float().eval().requires_grad_(False)
+
+
+def single(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file in memory of their own, with numbers in single precision.
+
+    One at a time is there as the file has it too. Raises DataError for a damaged file.
+    """
+    if not path.is_file():
+        raise ValueError(f"it has no {path.name}")
+    made = {}
+    for name, stored in read_safetensors(path).items():
+        held = stored.read()
+        kind = torch.float32 if held.is_floating_point() else held.dtype
+        made[name] = held.to(kind, copy=True)  # where PyTorch wants it: its kernels care
+    return made
+
+
+def renamed(tensors: dict[str, torch.Tensor], net: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors by today's names: diffusers called layers of attention otherwise until 2023."""
+    wanted, made = net.state_dict().keys(), {}
+    for name, value in tensors.items():
+        place, _, kind = name.rpartition(".")
+        place, _, layer = place.rpartition(".")
+        known = name in wanted or layer not in OLD
+        made[name if known else f"{place}.{OLD[layer]}.{kind}"] = value
+    return made
 
 
 def read_json(path: Path, part: str) -> dict[str, Any]:
@@ -54,12 +127,42 @@ def write_network(net: Any, folder: Path) -> None:
 
 def write_tensors(net: Any, tensors: dict[str, torch.Tensor], folder: Path) -> None:
     """Write the configuration of ``net`` with the numbers ``tensors``, in their own precision."""
+    write_config(net, folder)
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def stream_tensors(
+    net: Any, tensors: Iterable[tuple[str, torch.Tensor]], dtype: torch.dtype, folder: Path
+) -> None:
+    """The same files for numbers that come one after another, in the order of their names.
+
+    Only one tensor at a time is in memory. All are of ``dtype``, float32 or float16, and of the
+    shapes that ``net`` has, whose own numbers are not looked at. Raises ValueError for others.
+    """
+    write_config(net, folder)
+    shapes = {name: list(value.shape) for name, value in sorted(net.state_dict().items())}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, shape in shapes.items():
+        first, end = end, end + prod(shape) * dtype.itemsize
+        header[name] = {"dtype": STREAMED[dtype], "shape": shape, "data_offsets": [first, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with (folder / WEIGHTS).open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for (name, shape), (given, value) in zip(shapes.items(), tensors, strict=True):
+            if (given, list(value.shape), value.dtype) != (name, shape, dtype):
+                raise ValueError(f"{given} {tuple(value.shape)} came in the place of {name}")
+            file.write(value.contiguous().numpy().data)
+
+
+def write_config(net: Any, folder: Path) -> None:
+    """Write config.json of ``net``."""
     folder.mkdir(parents=True, exist_ok=True)
     net.save_config(folder)
     facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     facts.pop("_name_or_path", None)  # where it was read from is nobody else's business
     (folder / "config.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def half(net: Any) -> dict[str, torch.Tensor]:

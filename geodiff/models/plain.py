@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,15 @@ from geodiff.diffusion.beta_table import BetaTable
 from geodiff.errors import ModelError
 from geodiff.models.conditioner import Conditioner, ConditionerSizes, LinearTokens
 from geodiff.models.directory import Directory
-from geodiff.models.parts import UNREADABLE, read_json, read_network, unreadable
+from geodiff.models.parts import UNREADABLE, read_json, unreadable
 from geodiff.models.protocols import WindowDenoiser
-from geodiff.models.token_denoiser import TokenDenoiser
-from geodiff.models.torchvision_shim import ensure_torchvision
-
-ensure_torchvision()
-from diffusers import UNet2DConditionModel  # noqa: E402  (needs the shim first)
+from geodiff.models.token_denoiser import TokenDenoiser, read_unet
 
 SIZES = 1e-9, 1e9
 """Metres per pixel that a model which does not tell its own is used at without a remark."""
+
+SCALE = 0.18215
+"""Factor of the latents of a codec of diffusers that does not tell its own."""
 
 
 def plain_facts(place: Directory) -> dict[str, Any]:
@@ -32,6 +32,8 @@ def plain_facts(place: Directory) -> dict[str, Any]:
     unet = read_json(place.path("denoiser") / "config.json", "denoiser")
     try:
         window = int(unet["sample_size"])
+        if window < 1:
+            raise ValueError(f"sample_size is {window}")
         factor = 2 ** (len(codec["block_out_channels"]) - 1)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
@@ -52,15 +54,22 @@ def plain_facts(place: Directory) -> dict[str, Any]:
 
 
 def plain_statistics(folder: Path) -> tuple[list[float], list[float]]:
-    """Mean and deviation of raw latents per channel, from the scale of a codec of diffusers."""
+    """Mean and deviation of raw latents per channel, from the table of a codec of diffusers.
+
+    Its denoisers see ``(raw - shift) * scale``, or ``(raw - mean) * scale / std`` where it tells
+    those of each channel. Raises ModelError for a table that tells no numbers.
+    """
     facts = read_json(folder / "config.json", "codec")
     try:
-        count = int(facts["latent_channels"])
-        scale = float(facts.get("scaling_factor") or 1)
-        shift = float(facts.get("shift_factor") or 0)
+        count = int(facts.get("vq_embed_dim") or facts["latent_channels"])
+        scale = float(SCALE if facts.get("scaling_factor") is None else facts["scaling_factor"])
+        if not 0 < scale < math.inf:
+            raise ValueError(f"scaling_factor is {scale}")
+        means = facts.get("latents_mean") or [facts.get("shift_factor") or 0] * count
+        spreads = facts.get("latents_std") or [1] * count
+        return [float(mean) for mean in means], [float(spread) / scale for spread in spreads]
     except (KeyError, TypeError, ValueError) as error:
         raise unreadable("codec", folder, error) from error
-    return [shift] * count, [1 / scale] * count
 
 
 def plain_denoiser(folder: Path, scheduler: Path, bf16: bool) -> WindowDenoiser:
@@ -68,7 +77,7 @@ def plain_denoiser(folder: Path, scheduler: Path, bf16: bool) -> WindowDenoiser:
 
     Raises ModelError for another network, or a schedule that is not known.
     """
-    net = read_network(UNet2DConditionModel, folder, "denoiser")
+    net = read_unet(folder)
     dim = net.config["cross_attention_dim"]
     if not isinstance(dim, int):
         raise ModelError(f"the denoiser in {folder} attends to several kinds of tokens: {dim}")
@@ -85,13 +94,20 @@ def plain_denoiser(folder: Path, scheduler: Path, bf16: bool) -> WindowDenoiser:
 def plain_schedule(folder: Path) -> BetaTable:
     """The table of betas of a scheduler of diffusers. Raises ModelError for another kind."""
     facts = read_json(folder / "scheduler_config.json", "scheduler")
-    known = {"prediction_type": "epsilon", "beta_schedule": "scaled_linear"}
     try:
-        for name, value in known.items():
-            if facts.get(name, value) != value:
-                raise ValueError(f"{name} is {facts[name]!r}, only {value!r} is known")
+        for name, usual, known in (
+            ("prediction_type", "epsilon", "epsilon"),
+            ("beta_schedule", "linear", "scaled_linear"),
+            ("trained_betas", None, None),
+            ("rescale_betas_zero_snr", False, False),
+        ):  # by entry: what diffusers takes where it is not there, and what is run
+            if facts.get(name, usual) != known:
+                raise ValueError(f"{name} is {facts.get(name, usual)!r}, only {known!r} is known")
         return BetaTable(
             int(facts["num_train_timesteps"]), float(facts["beta_start"]), float(facts["beta_end"])
         )
+    except KeyError as error:
+        named = facts.get("_class_name")
+        raise unreadable("scheduler", folder, ValueError(f"{named} tells no {error}")) from error
     except UNREADABLE as error:
         raise unreadable("scheduler", folder, error) from error

@@ -59,6 +59,25 @@ def new_unet(sizes: UNetSizes) -> UNet2DConditionModel:
     )
 
 
+MORE = (
+    "addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim",
+    "encoder_hid_dim_type", "time_cond_proj_dim",
+)  # fmt: skip
+"""Entries of a UNet's configuration that ask for more than noise, a time and tokens."""
+
+
+def read_unet(folder: Path) -> UNet2DConditionModel:
+    """Read diffusers' folder of a UNet. Raises ModelError for one that tokens are not all for."""
+    net = read_network(UNet2DConditionModel, folder, "denoiser")
+    asked = [f"{name} {net.config[name]!r}" for name in MORE if net.config[name] is not None]
+    if net.config["in_channels"] != net.config["out_channels"]:
+        counts = net.config["in_channels"], net.config["out_channels"]
+        asked.append("{} channels for {} that it gives".format(*counts))
+    if asked:
+        raise unreadable("denoiser", folder, ValueError(f"it asks for {', '.join(asked)}"))
+    return net
+
+
 @dataclass(frozen=True)
 class TokenDenoiser:
     """A UNet that predicts noise, under tokens that a conditioner makes of a window's embedding.
@@ -188,7 +207,7 @@ class TokenDenoiser:
 
         Raises ModelError where parts are missing or do not fit each other.
         """
-        net = read_network(UNet2DConditionModel, folder, "denoiser")
+        net = read_unet(folder)
         conditioner = Conditioner.load(folder.parent / "conditioner")
         if net.config["cross_attention_dim"] != conditioner.sizes.width:
             fault = ValueError(

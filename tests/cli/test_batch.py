@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from geodiff.geo import stac_client
 from geodiff_cli.batch import SHARING
 from geodiff_cli.errors import PARTLY
 from tests.batch_live import SIDE, County, county
 from tests.cli.conftest import Invoke, Spawn, failed
+from tests.stac_live import served
+from tests.transactions_live import Api
 
 FAST = "--mode fast --steps 1 --guidance 1 --chart 128 --device cpu --precision fp32"
 GOOD = ("bishop_2020_0", "bishop_2020_1", "bishop_2020_3", "eureka_2020_0")
@@ -65,11 +68,51 @@ def test_a_dry_run_counts_and_writes_nothing(
     assert result.exit_code == 0, result.output
     assert re.search(r"units +12\n", result.stdout)
     assert re.search(r"cannot be used 1 +lacks: ", result.stdout)
+    assert re.search(r"disk +less than 1 MB\n", result.stdout)
     facts = json.loads(invoke(command, "--dry-run", "--json").stdout)
     assert facts["units"] == 4
     assert facts["megapixels"] == pytest.approx(4 * SIDE**2 / 1e6, rel=0.1)
     assert facts["evaluations"] > 0
     assert {path.name for path in tmp_path.iterdir()} == {"items.json"}
+
+
+def test_what_an_api_does_not_take_is_partly_done(
+    live: County, invoke: Invoke, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stac_client, "BACKOFF", 0.01)
+    api = Api(bad={GOOD[1]: 500})
+    with served(tmp_path, api) as server:
+        command = line(live, model, tmp_path, *GOOD[:2])
+        command += f" --publish {server.url} --public-url https://e.org/twins"
+        first = invoke(command)
+        assert first.exit_code == PARTLY
+        assert "  published: 1 now, 0 before, 1 not taken" in first.stdout
+        assert f"  {GOOD[1]} is not published: " in first.stdout
+        assert "(500): bad geometry, also after 4 more attempts" in first.stdout
+        api.bad = {}
+        second = invoke(command)
+        assert second.exit_code == 0
+        assert "  published: 1 now, 1 before, 0 not taken" in second.stdout
+
+
+def test_a_dry_run_tells_where_nothing_can_be_made(
+    live: County, invoke: Invoke, model: str, tmp_path: Path
+) -> None:
+    """By the code that the run itself will end with."""
+    command = line(live, model, tmp_path, "lacks", "passwd")
+    dry = invoke(command, "--dry-run")
+    assert dry.exit_code == PARTLY
+    assert re.search(r"units +0\n", dry.stdout)
+    assert invoke(command, "--dry-run", "--json").exit_code == PARTLY
+    assert {path.name for path in tmp_path.iterdir()} == {"items.json"}
+    assert invoke(command).exit_code == PARTLY
+    assert "0 made, 0 were there, 2 failed of 2 units" in invoke(command).stdout
+
+    for ids, code in ((GOOD[:1], 0), ((GOOD[0], "lacks"), 1), (("lacks",), 1)):
+        command = line(live, model, tmp_path, *ids)
+        dry = invoke(command, "--dry-run", "--on-error", "fail")
+        assert dry.exit_code == code
+        assert ("Error: lacks: the item lacks has no asset" in dry.stderr) == (code == 1)
 
 
 def test_who_made_a_unit_is_no_part_of_its_command() -> None:

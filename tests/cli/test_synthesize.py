@@ -14,7 +14,7 @@ from geodiff.jobs.request import SynthesizeRequest
 from geodiff.jobs.synthesize import steps
 from geodiff.steps import Step
 from geodiff_cli.progress import Progress, Silence
-from geodiff_cli.synthesize import duration, synthesize
+from geodiff_cli.synthesize import duration, room, synthesize
 from tests.cli.conftest import BOX, Invoke, Spawn, failed
 
 
@@ -207,6 +207,12 @@ def test_sigterm_stops_a_process_as_ctrl_c_does(spawn: Spawn, model: str, tmp_pa
     assert stdout == ""
     assert stderr.splitlines()[-1] == "Error: interrupted: unfinished files are removed"
     assert files(tmp_path) == set()
+
+
+def test_room_on_disk_in_words() -> None:
+    assert [room(mb) for mb in (0.02, 1.0, 9999.0, 12345.0, 2.4e7)] == [
+        "less than 1 MB", "up to 1 MB", "up to 9999 MB", "up to 12 GB", "up to 24 TB",
+    ]  # fmt: skip
 
 
 def test_durations_in_words() -> None:

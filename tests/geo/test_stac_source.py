@@ -290,7 +290,7 @@ def test_addresses_are_signed_when_they_are_read(
     world: World, elsewhere: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real service of signatures, whose first one has expired, and a proxy for its host."""
-    package = pytest.importorskip("planetary_computer")
+    package = signing.planetary_computer()
     given: list[str] = []
 
     def azure(handler: Handler) -> bool:

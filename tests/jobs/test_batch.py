@@ -29,7 +29,7 @@ from rio_cogeo.cogeo import cog_validate
 from shapely.geometry import box, shape
 
 from geodiff.errors import DataError, GeodiffError, OutputError, UsageError
-from geodiff.geo import signing
+from geodiff.geo import signing, stac_client
 from geodiff.geo.stac import FILE, PROCESSING, PROJECTION
 from geodiff.jobs.batch import BatchRequest, BatchResult, batch, plan, steps
 from geodiff.jobs.batches import ledger, sharing
@@ -39,6 +39,7 @@ from geodiff.jobs.mosaic import cluster as painting
 from tests.batch_live import BROKEN, CLIMBER, LATE, SETTINGS, SIDE, County, county
 from tests.jobs.rasters import read_raster
 from tests.stac_live import Handler, served
+from tests.transactions_live import Api
 
 FEW = ("bishop_2020_0", "bishop_2020_1", "eureka_2020_0")
 
@@ -126,14 +127,23 @@ def test_nothing_escapes_the_folder(live: County, whole: tuple[Path, BatchResult
 def test_the_catalogue_is_valid_and_opens_offline(
     live: County, whole: tuple[Path, BatchResult]
 ) -> None:
-    """Core STAC by pystac's own schemas; the fields of extensions one by one, see below."""
     out, _ = whole
+    collection, items = opened(out)
+    assert {item.properties["geodiff:source_item"] for item in items} == live.good
+    west, south, east, north = collection.extent.spatial.bboxes[0]
+    assert all(box(west, south, east, north).covers(shape(item.geometry)) for item in items)
+
+
+def opened(out: Path) -> tuple[pystac.Collection, list[pystac.Item]]:
+    """A catalogue and its items, read by pystac and valid by its own schemas.
+
+    Those of extensions are no part of it; their fields are tested one by one.
+    """
     collection = pystac.Collection.from_file(str(out / "collection.json"))
     validator = JsonSchemaSTACValidator()
     raw = json.loads((out / "collection.json").read_text())
     validator.validate(raw, pystac.STACObjectType.COLLECTION, "1.1.0", [])
     items = list(collection.get_items())
-    assert len(items) == len(live.good)
     for item in items:
         content = json.loads(Path(item.get_self_href()).read_text())
         validator.validate(
@@ -142,8 +152,7 @@ def test_the_catalogue_is_valid_and_opens_offline(
         assert item.get_collection() is collection
         assert item.get_parent() is collection
         assert Path(item.assets["data"].get_absolute_href()).is_file()
-    west, south, east, north = collection.extent.spatial.bboxes[0]
-    assert all(box(west, south, east, north).covers(shape(item.geometry)) for item in items)
+    return collection, items
 
 
 def test_an_item_says_where_it_lies_what_made_it_and_of_what(
@@ -245,6 +254,47 @@ def test_what_has_not_changed_is_not_read_again(
     assert sorted(hashed) == sorted(FEW)
 
 
+def test_items_that_a_killed_run_did_not_list_are_listed_by_the_next(
+    live: County, folder: Path, tmp_path: Path
+) -> None:
+    """Whether there is something left to make or not, and whether it asks for them or not."""
+    request, out = few(live, tmp_path, folder), tmp_path / "twins"
+    run(request)
+    last = (out / "collection.json").read_text()
+
+    def forget(*names: str) -> None:
+        document = json.loads(last)
+        document["links"] = [
+            link for link in document["links"] if Path(link["href"]).stem not in names
+        ]
+        (out / "collection.json").write_text(json.dumps(document))
+        assert len(opened(out)[1]) == 3 - len(names)
+
+    def listed() -> set[str]:
+        return {item.id for item in opened(out)[1]}
+
+    forget(FEW[1])
+    assert run(request).report.counts["kept"] == 3
+    assert listed() == set(FEW)
+    assert json.loads((out / "collection.json").read_text()) == json.loads(last)
+    (out / "collection.json").unlink()
+    assert run(request).report.counts["kept"] == 3
+    assert listed() == set(FEW)
+    alone = replace(request, items=live.file(tmp_path / "one.json", FEW[0]), vrt=True)
+    forget(FEW[1], FEW[2])
+    assert run(alone).report.counts["kept"] == 1
+    assert listed() == set(FEW)
+    assert all(name in (out / "twins-EPSG_26911.vrt").read_text() for name in FEW[:2])
+    forget(FEW[1])
+    (out / "items" / f"{FEW[1]}.tif").unlink()  # no item without its COG
+    (out / "items" / f"{FEW[2]}.tif").unlink()  # nor one that was listed
+    stranger = json.loads((out / "items" / f"{FEW[0]}.json").read_text())
+    (out / "items" / "b.json").write_text(json.dumps(stranger | {"id": "b", "collection": "c"}))
+    shutil.copy(out / "items" / f"{FEW[0]}.tif", out / "items" / "b.tif")
+    run(alone)
+    assert listed() == {FEW[0]}
+
+
 def test_who_has_nothing_to_make_asks_no_cluster(
     live: County, folder: Path, tmp_path: Path
 ) -> None:
@@ -263,29 +313,45 @@ def test_other_losses_are_another_request(live: County, folder: Path, tmp_path: 
 
 
 def test_items_that_an_api_does_not_take_are_named(
-    live: County, folder: Path, tmp_path: Path
+    live: County, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-
-    def api(handler: Handler) -> bool:
-        body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
-        handler.headers.replace_header("Content-Length", "0")
-        asked.append(body["id"])
-        handler.send(400 if body["id"] == FEW[0] else 201, b"no")
-        return True
-
+    """Refused ones and those over which it fails; the next run hands over these alone."""
+    monkeypatch.setattr(stac_client, "BACKOFF", 0.01)
+    api = Api(bad={FEW[0]: 400, FEW[1]: 500})
     with served(tmp_path, api) as server:
         request = few(live, tmp_path, folder, publish=server.url, public_url="https://e.org/twins")
         result = run(request)
         assert not result.complete
-        assert (asked[0], set(asked[1:])) == ("twins", set(FEW))
-        with pytest.raises(OutputError, match=rf"does not take {FEW[0]} \(400\)"):
+        assert (result.as_dict()["published"], result.as_dict()["published_before"]) == (1, 0)
+        told = result.as_dict()["unpublished"]
+        assert list(told) == [FEW[0], FEW[1]]
+        assert "does not take bishop_2020_1 (500)" in told[FEW[1]]
+        assert set(api.held) == {"/collections/twins", f"/collections/twins/items/{FEW[2]}"}
+        report = json.loads((tmp_path / "twins" / "report.json").read_text())
+        assert [row["item"] for row in report["unpublished"]] == [FEW[0], FEW[1]]
+        assert report["finished"] is not None
+
+        with pytest.raises(OutputError, match=rf"does not take {FEW[0]} \(400\).*units are kept"):
             run(replace(request, on_error="fail"))
-    assert result.as_dict()["published"] == 2
-    assert list(result.as_dict()["unpublished"]) == [FEW[0]]
-    report = json.loads((tmp_path / "twins" / "report.json").read_text())
-    assert report["unpublished"] == []  # of the run that was stopped at once
-    assert report["finished"] is None
+        report = json.loads((tmp_path / "twins" / "report.json").read_text())
+        assert report["unpublished"] == []  # of the run that was stopped at once
+        assert report["finished"] is None
+
+        api.bad, api.asked[:] = {}, []
+        again = run(request)
+        assert again.complete
+        assert (again.report.published, again.report.held) == ([FEW[0], FEW[1]], [FEW[2]])
+        assert api.posted.count("/collections/twins/items") == 2
+
+
+def test_an_api_that_is_not_there_is_told_before_the_work(
+    live: County, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stac_client, "BACKOFF", 0.01)
+    request = few(live, tmp_path, folder, publish="http://127.0.0.1:9", public_url="https://e.org")
+    with pytest.raises(OutputError, match=r"nothing can be published at http://127\.0\.0\.1:9"):
+        run(request)
+    assert not (tmp_path / "twins").exists()
 
 
 def test_a_cell_that_is_too_large_is_named(folder: Path, tmp_path: Path) -> None:
@@ -297,9 +363,11 @@ def test_a_cell_that_is_too_large_is_named(folder: Path, tmp_path: Path) -> None
         str(tmp_path / "a"), cells=str(tmp_path / "cells.gpkg"), model=str(folder), **options
     )
     counted = plan(request)
-    assert (counted.units, counted.unplaced) == (2, 1)
+    assert (counted.units, counted.unplaced) == (1, 0)
     assert counted.evaluations > 0
-    assert re.search(r"^cell-2 is not counted: the mosaic has .* give a smaller", counted.notes[0])
+    (refused,) = counted.unusable
+    assert refused.name == "cell-2"
+    assert re.search(r"^the mosaic has .* give a smaller", refused.reason)
 
 
 def test_another_request_is_refused_unless_it_may_overwrite(
@@ -417,6 +485,7 @@ def test_the_plan_counts_without_opening_a_raster(
         counted.unusable
     ) == 2
     assert counted.megapixels == pytest.approx(2 * 25 * SIDE**2 / 1e6, rel=0.1)
+    assert counted.disk_mb == pytest.approx(3 * 51 * SIDE**2 / 1e6, rel=0.1)  # and one's charts
     assert counted.evaluations > counted.charts > 50
     assert counted.seconds > 0
 
@@ -532,14 +601,15 @@ def test_killed_at_any_moment_the_same_request_ends_with_the_same_files(
                 facts = json.loads(item.read_text())["assets"]["data"]
                 content = item.with_suffix(".tif").read_bytes()
                 assert facts["file:checksum"] == "1220" + hashlib.sha256(content).hexdigest()
+            if (tmp_path / "twins" / "collection.json").exists():
+                opened(tmp_path / "twins")  # what it lists is there
         assert "finished" in attempt(-1)
         parent.stdin.close()
     assert {path.name for path in items.iterdir()} == {
         f"{name}.{end}" for name in ids for end in ("tif", "json")
     }
     same_pixels(tmp_path / "twins", whole[0], ids)
-    collection = pystac.Collection.from_file(str(tmp_path / "twins" / "collection.json"))
-    assert {item.id for item in collection.get_items()} == set(ids)
+    assert {item.id for item in opened(tmp_path / "twins")[1]} == set(ids)
     assert {path.name for path in (tmp_path / "twins").iterdir()} == {
         "collection.json", "items", "model", "report.json", MEMORY,
     }  # fmt: skip

@@ -99,4 +99,6 @@ def test_nothing_is_replaced_unasked(folder: Path, tmp_path: Path) -> None:
 
 
 def test_names_of_parts_in_both_layouts() -> None:
-    assert DIFFUSERS == {"codec": "vae", "denoiser": "unet"}
+    assert {part: names[0] for part, names in DIFFUSERS.items()} == {
+        "codec": "vae", "denoiser": "unet",
+    }  # fmt: skip

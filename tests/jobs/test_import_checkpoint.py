@@ -176,6 +176,10 @@ def test_nothing_else_is_ever_replaced(request_: ImportRequest, tmp_path: Path) 
         ({"kind": "brca-20x"}, UsageError, "not of kind brca-20x"),
         ({"level": 1}, UsageError, "this one knows none"),
         ({"largest": 1e-6}, DataError, "over the limit"),
+        ({"largest": float("nan")}, UsageError, "--largest nan must be GB above 0"),
+        ({"gsd": float("nan")}, UsageError, "--gsd nan must be metres above 0"),
+        ({"guidance": -1.0}, UsageError, "must be between 0 and 20"),
+        ({"out": ".."}, OutputError, "has no name of its own"),
     ],
 )
 def test_failing_leaves_nothing(

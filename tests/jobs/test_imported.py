@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from geodiff.jobs.embed import embed
 from geodiff.jobs.imagine import imagine
 from geodiff.jobs.info import info
 from geodiff.jobs.measures.seams import lines_of, seam_ratio
-from geodiff.jobs.mosaic.decoding import AT_ONCE, decode, decode_batch
+from geodiff.jobs.mosaic.charts import Chart
+from geodiff.jobs.mosaic.decoding import AT_ONCE, count_blended, decode, decode_batch
 from geodiff.jobs.mosaic.modes import Sampling
 from geodiff.jobs.mosaic.targets import plain_grid
+from geodiff.jobs.mosaic.timing import alike, painting_seconds
 from geodiff.jobs.mosaic.worker import Task
 from geodiff.jobs.plan import MODEL_MB, model_mb
 from geodiff.jobs.request import MODES, SynthesizeRequest
@@ -127,6 +130,48 @@ def test_plans_count_the_blended_decoding(tokens: Model, tmp_path: Path) -> None
     facts = plan(request).as_dict()
     assert (facts["width"], facts["window_px"], facts["crs"]) == (256, 32, None)
     assert facts["seconds"] > 0
+
+
+@pytest.mark.parametrize("mode", ["paper", "balanced"])
+@pytest.mark.parametrize("batch", [2, 6])
+def test_windows_are_counted_as_they_are_decoded(tokens: Model, mode: str, batch: int) -> None:
+    """A codec that says how many it was given: what an estimate of time multiplies."""
+    sampling = Sampling.of(mode, tokens, 2, None, batch)
+    canvas, core = Window(3, -5, 170, 40), Window(10, 2, 150, 20)
+    seen: list[int] = []
+
+    class Counting(VQCodec):
+        def render(self, latents: torch.Tensor) -> torch.Tensor:
+            seen.append(len(latents))
+            return torch.zeros(len(latents), 3, *(4 * side for side in latents.shape[2:]))
+
+    codec = tokens.codec
+    assert isinstance(codec, VQCodec)
+    model = replace(tokens, codec=Counting(codec.net, codec.mean, codec.std))
+    for _ in decode(model, sampling, torch.zeros(1, 3, *canvas.shape), canvas, core):
+        pass
+    assert count_blended(model, sampling, canvas, core) == sum(seen) > 0
+    moved = alike(sampling, Chart(core, canvas))
+    assert moved.canvas != canvas
+    assert count_blended(model, sampling, moved.canvas, moved.core) == sum(seen)
+
+
+def test_blended_decoding_takes_its_time_in_every_plan(tokens: Model) -> None:
+    """Also where only the mode wants it, and next to a network that takes none."""
+    sampling = Sampling.of("paper", tokens, 1, None, 2)
+    chart = Chart(Window(0, 0, 16, 16), Window(0, 0, 16, 16))
+    windows = count_blended(tokens, sampling, chart.canvas, chart.core)
+
+    class Slow(VQCodec):
+        def render(self, latents: torch.Tensor) -> torch.Tensor:
+            time.sleep(0.2)
+            return latents
+
+    codec = tokens.codec
+    assert isinstance(codec, VQCodec)
+    slow = replace(tokens, codec=Slow(codec.net, codec.mean, codec.std))
+    assert windows >= 9
+    assert painting_seconds(slow, sampling, {chart: 3}, 0.0) >= 3 * windows / 2 * 0.2
 
 
 def test_sampling_begins_where_the_table_ends(tokens: Model) -> None:

@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from geodiff.errors import ModelError
 from geodiff.models.bundle import Model
 from geodiff.models.kl_codec import KLCodec
+from geodiff.models.vq_codec import CodecSizes, VQCodec, new_vq
 from tests.tiny_tokens import write
 
 SCHEDULER = {
@@ -104,6 +105,14 @@ def test_its_hash_knows_the_schedule(plain: Path, copy: Path) -> None:
         ("vae", {"latent_channels": "many"}, "the codec in .* cannot be loaded"),
         ("scheduler", {"prediction_type": "v_prediction"}, "only 'epsilon' is known"),
         ("scheduler", {"beta_end": 7}, "the scheduler in .* cannot be loaded"),
+        ("scheduler", {"beta_schedule": "linear"}, "is 'linear', only 'scaled_linear' is known"),
+        ("scheduler", {"trained_betas": [0.1, 0.2]}, "trained_betas is .*, only None is known"),
+        ("scheduler", {"rescale_betas_zero_snr": True}, "is True, only False is known"),
+        ("vae", {"scaling_factor": 0}, "scaling_factor is 0"),
+        ("vae", {"latents_mean": [0.0, 1.0]}, "has 4 latent channels, but 2 means"),
+        ("unet", {"sample_size": [8, 8]}, "tells no sample_size"),
+        ("unet", {"sample_size": 0}, "tells no sample_size"),
+        ("unet", {"time_cond_proj_dim": 6}, "the denoiser in .* cannot be loaded"),
     ],
 )
 def test_what_is_not_known_is_refused(
@@ -121,3 +130,77 @@ def test_what_is_missing_is_named_as_it_is_called_there(copy: Path) -> None:
     shutil.rmtree(copy / "vae")
     with pytest.raises(ModelError, match=r"not complete; missing: vae$"):
         Model.load(copy, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"), [("beta_start", "beta_start"), ("beta_schedule", "linear")]
+)
+def test_a_scheduler_that_does_not_tell(copy: Path, missing: str, told: str) -> None:
+    path = copy / "scheduler" / "scheduler_config.json"
+    kept = {name: value for name, value in SCHEDULER.items() if name != missing}
+    path.write_text(json.dumps(kept))
+    with pytest.raises(ModelError, match=f"the scheduler in .* cannot be loaded: .*{told}"):
+        Model.load(copy, "cpu")
+
+
+def test_a_network_that_wants_more_than_tokens(copy: Path) -> None:
+    unet = UNet2DConditionModel(
+        sample_size=8, block_out_channels=(32, 64), cross_attention_dim=12, attention_head_dim=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), num_class_embeds=5,
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), out_channels=8,
+    )  # fmt: skip
+    write(unet, copy / "unet")
+    told = "it asks for num_class_embeds 5, 4 channels for 8 that it gives"
+    with pytest.raises(ModelError, match=told):
+        Model.load(copy, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("table", "mean", "std"),
+    [
+        ({"scaling_factor": 0.5}, 0.0, 2.0),
+        ({"scaling_factor": None}, 0.0, 1 / 0.18215),  # what diffusers takes then
+        ({"scaling_factor": 2.0, "shift_factor": 0.25}, 0.25, 0.5),
+        ({"scaling_factor": 2.0, "latents_mean": [3] * 4, "latents_std": [5] * 4}, 3.0, 2.5),
+    ],
+)
+def test_the_factor_of_latents(
+    copy: Path, table: dict[str, object], mean: float, std: float
+) -> None:
+    path = copy / "vae" / "config.json"
+    facts = {k: v for k, v in (json.loads(path.read_text()) | table).items() if v is not None}
+    path.write_text(json.dumps(facts))
+    codec = Model.load(copy, "cpu").codec
+    assert isinstance(codec, KLCodec)
+    assert codec.mean.tolist() == [mean] * 4
+    assert codec.std.tolist() == pytest.approx([std] * 4)
+
+
+def test_an_autoencoder_with_a_book_under_its_other_name(copy: Path) -> None:
+    """As the pipelines of latent diffusion have it, with a card and files that are not read."""
+    shutil.rmtree(copy / "vae")
+    sizes = CodecSizes((32, 32, 32), 1, (False, False, False), 3, 40, 4, scale=0.25)
+    write(new_vq(sizes), copy / "vqvae")
+    (copy / "README.md").write_text("# Theirs")
+    (copy / "vqvae" / "README.md").write_text("# A book")
+    model = Model.load(copy, "cpu", "fp32")
+    assert isinstance(model.codec, VQCodec)
+    assert (model.codec.channels, model.codec.std.tolist()) == (4, [4.0] * 4)
+    before = model.hash
+    (copy / "vqvae").rename(copy / "vae")
+    assert Model.load(copy, "cpu", "fp32").hash == before
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ("vae", r"missing: model\.toml, .* \(it is one network of diffusers; a model is a folder"),
+        ("", r"missing: model\.toml, .* \(in a folder of diffusers: model_index\.json\)"),
+        ("vae/config.json", "is a file; `geodiff import` turns a checkpoint into a model"),
+    ],
+)
+def test_what_is_no_whole_model(copy: Path, part: str, told: str) -> None:
+    (copy / "model_index.json").unlink()
+    with pytest.raises(ModelError, match=told) as caught:
+        Model.load(copy / part, "cpu")
+    assert "\n" not in str(caught.value)

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from geodiff.errors import DataError, GeodiffError
+from geodiff.errors import DataError, GeodiffError, UsageError
 from geodiff.geo.boxes import DEGREES, parse_crs, utm_crs
 from geodiff.geo.grid import PixelGrid
 from geodiff.geo.stac_items import Unusable
@@ -15,27 +15,31 @@ from geodiff.jobs.batches.ledger import review
 from geodiff.jobs.batches.request import BatchRequest
 from geodiff.jobs.batches.units import Unit, Units
 from geodiff.jobs.batches.work import Job, cell_grid, item_grid, place_told
-from geodiff.jobs.mosaic.charts import charts
+from geodiff.jobs.mosaic.charts import Chart, charts
 from geodiff.jobs.mosaic.sampling import Sampling
-from geodiff.jobs.plan import START_SECONDS, besides, seconds_per_window, target_grid
+from geodiff.jobs.mosaic.timing import alike, painting_seconds
+from geodiff.jobs.plan import target_grid
 from geodiff.jobs.request import CHART
 from geodiff.models.bundle import Model
 from geodiff.steps import drain
-from geodiff.window import Window
+
+BANDS = 3
+"""Bytes of a pixel."""
 
 
 @dataclass(frozen=True)
 class BatchPlan:
     """The work that is left, and what cannot become a unit."""
 
-    units: int
+    units: int  # that can be made or are done, as far as their items tell
     kept: int  # done already, by items and sizes alone
     megapixels: float  # of the units that are left, as the items say
     charts: int
     evaluations: int  # of one window
     seconds: float  # for one process like this one
-    unusable: tuple[Unusable, ...]
-    unplaced: int  # units whose grid is not known or cannot be: not counted in the work
+    disk_mb: float  # uncompressed: COGs of what is left, and charts of what is under way
+    unusable: tuple[Unusable, ...]  # items and cells of which nothing can be made
+    unplaced: int  # units whose grid is not known: not counted in the work
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -44,6 +48,7 @@ class BatchPlan:
             **{name: value for name, value in vars(self).items() if name != "unusable"},
             "megapixels": round(self.megapixels, 3),
             "seconds": round(self.seconds, 1),
+            "disk_mb": round(self.disk_mb, 3),
             "notes": list(self.notes),
             "unusable": [{"source": one.name, "reason": one.reason} for one in self.unusable],
         }
@@ -54,25 +59,28 @@ def make_plan(request: BatchRequest, job: Job, model: Model, found: Units) -> Ba
     ledger = drain(review(open_store(request.out_dir), job, found.units, True))
     missing = [unit for unit in found.units if unit.name not in ledger.done]
     sampling = Sampling.of(request.mode, model, request.steps, request.guidance, request.batch)
-    canvases, pixels, uncounted = Counter[Window](), 0, list[str]()
+    kinds, areas = Counter[Chart](), list[int]()
+    refused, uncounted = list[Unusable](), list[str]()
     for unit in missing:
         try:
             grid = expected(request, unit, model)
-            canvases += counted(request, model, sampling, grid)
-            pixels += grid.window.height * grid.window.width
+            kinds += counted(request, model, sampling, grid)
+            areas.append(grid.window.height * grid.window.width)
+        except UsageError as error:  # which the run will meet as well
+            refused.append(Unusable(unit.name, str(error)))
         except GeodiffError as error:
             uncounted.append(f"{unit.name} is not counted: {error}")
-    megapixels = pixels / 1e6
-    work = sum(count * sampling.computed(canvas) for canvas, count in canvases.items())
+    megapixels = sum(areas) / 1e6
+    under_way = sum(sorted(areas)[-max(1, request.workers) :]) / 1e6
     return BatchPlan(
-        units=len(found.units),
+        units=len(found.units) - len(refused),
         kept=len(ledger.done),
         megapixels=megapixels,
-        charts=canvases.total(),
-        evaluations=sum(n * sampling.evaluations(canvas) for canvas, n in canvases.items()),
-        seconds=START_SECONDS
-        + (work + besides(sampling, megapixels)) * seconds_per_window(model, sampling),
-        unusable=found.unusable,
+        charts=kinds.total(),
+        evaluations=sum(n * sampling.evaluations(chart.canvas) for chart, n in kinds.items()),
+        seconds=painting_seconds(model, sampling, kinds, megapixels),
+        disk_mb=BANDS * (megapixels + under_way),
+        unusable=(*found.unusable, *refused),
         unplaced=len(uncounted),
         notes=(*found.notes, *uncounted[:1]),
     )
@@ -80,10 +88,10 @@ def make_plan(request: BatchRequest, job: Job, model: Model, found: Units) -> Ba
 
 def counted(
     request: BatchRequest, model: Model, sampling: Sampling, grid: PixelGrid
-) -> Counter[Window]:
-    """The canvases of the charts of a grid, alike ones as one. UsageError for too many."""
+) -> Counter[Chart]:
+    """The charts of a grid, alike ones as one. UsageError for too many."""
     parts = charts("world", grid, model, sampling, request.chart or CHART)
-    return Counter(sampling.alike(chart.canvas) for chart in parts)
+    return Counter(alike(sampling, chart) for chart in parts)
 
 
 def expected(request: BatchRequest, unit: Unit, model: Model) -> PixelGrid:

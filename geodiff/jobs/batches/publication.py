@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import torch
 from geodiff.errors import OutputError, UsageError
 from geodiff.geo.model_item import documents, model_item
 from geodiff.geo.names import safe_name
-from geodiff.geo.publishing import Transactions, publish
+from geodiff.geo.publishing import publish
 from geodiff.geo.static_collection import (
     COLLECTION,
     ITEMS,
@@ -24,6 +24,7 @@ from geodiff.geo.static_collection import (
     write_json,
 )
 from geodiff.geo.store import Store
+from geodiff.geo.transactions import Transactions
 from geodiff.geo.virtual_catalogue import virtual_rasters
 from geodiff.jobs.batches.ledger import document
 from geodiff.jobs.batches.memory import Memory
@@ -33,8 +34,11 @@ from geodiff.jobs.batches.units import one_line
 from geodiff.models.bundle import Model
 from geodiff.steps import Step
 
-EVERY = 5.0
-"""Seconds between two writings of the collection and the report while units are made."""
+SHARE = 20
+"""While units are made, at most one part in so many of the time goes into writing the catalogue."""
+
+LONGEST = 5.0
+"""Seconds after which it is written all the same."""
 
 
 class Catalogue:
@@ -42,30 +46,36 @@ class Catalogue:
 
     def __init__(self, store: Store, name: str, words: str, memory: Memory) -> None:
         self.store, self.name, self.words, self.memory = store, name, words, memory
-        self.before = self._former()
-        self.items: dict[str, Document] = {}
-        self.written = time.monotonic()
+        sizes = store.sizes(ITEMS)
+        self.before = self._former(sizes)
+        self.items = {item["id"]: item for item in self._unlisted(sizes)}
+        self.next = 0.0  # when it may be written without hurry
 
     def add(self, item: Document) -> None:
         """An item that is there."""
         self.items[item["id"]] = item
 
     def save(self, report: Report, hurry: bool = True) -> None:
-        """Write collection and report; without ``hurry`` not more often than EVERY."""
-        if not hurry and time.monotonic() - self.written < EVERY:
+        """Write collection and report; without ``hurry`` only now and then, see SHARE.
+
+        A run that is killed in between leaves items that the collection does not list; the next
+        one lists them. The other way round it would list items that are not there.
+        """
+        if (began := time.monotonic()) < self.next and not hurry:
             return
         self.memory.save(self.store)
         self.store.write(REPORT, write_json(report.as_dict()))
         if self.items or item_links(self.before):
             self.store.write(COLLECTION, write_json(self.document()))
-        self.written = time.monotonic()
+        ended = time.monotonic()
+        self.next = ended + min(LONGEST, SHARE * (ended - began))
 
     def document(self) -> Document:
         """The collection of all items that are there."""
         return collection_of(self.name, self.words, self.items.values(), self.before)
 
-    def _former(self) -> Document | None:
-        """The collection that lies there, without items that are gone."""
+    def _former(self, sizes: Mapping[str, int]) -> Document | None:
+        """The collection that lies there, without items that are gone or whose COG is."""
         text = self.store.read(COLLECTION)
         if text is None:
             return None
@@ -83,9 +93,30 @@ class Catalogue:
                 f"{self.store.where} holds the collection {found['id']}: give --name {found['id']} "
                 "or another --out-dir"
             )
-        there = {f"./{name}" for name in self.store.sizes(ITEMS)}
-        kept = [link for link in item_links(found) if link["href"] in there]
+        whole = {f"./{name}" for name in sizes if f"{name.removesuffix('json')}tif" in sizes}
+        kept = [link for link in item_links(found) if link["href"] in whole]
         return {**found, "links": kept}
+
+    def _unlisted(self, sizes: Mapping[str, int]) -> Iterator[Document]:
+        """Items that the collection does not list: those that a killed run made last."""
+        listed = {link["href"] for link in item_links(self.before)}
+        for name in sizes:
+            stem = name.removesuffix(".json")
+            if stem == name or f"./{name}" in listed or f"{stem}.tif" not in sizes:
+                continue
+            item = document(self.store.read(name))
+            if item is not None and self._is_ours(item, stem, sizes[f"{stem}.tif"]):
+                yield item
+
+    def _is_ours(self, item: Document, stem: str, size: int) -> bool:
+        """Whether an item is a member of this collection, and of the file beside it."""
+        facts = item["properties"]
+        return (
+            item.get("collection") == self.name
+            and f"{ITEMS}/{item.get('id')}" == stem
+            and {"geodiff:batch", "geodiff:variant", "created"} <= facts.keys()
+            and item["assets"]["data"].get("file:size") == size
+        )
 
 
 def put_model(store: Store, model: Model, name: str, desk: Path) -> None:
@@ -118,29 +149,44 @@ def put_virtual(store: Store, catalogue: Catalogue) -> list[str]:
     return list(files)
 
 
+def api_of(request: BatchRequest) -> tuple[Transactions | None, tuple[str, ...]]:
+    """The API that takes the items, if the request names one, and notes on it.
+
+    Raises OutputError where there is none: before the work, not after it.
+    """
+    if request.publish is None:
+        return None, ()
+    api = Transactions(request.publish, request.stac_timeout)
+    note = api.greet()
+    return api, () if note is None else (note,)
+
+
 def publish_all(
-    request: BatchRequest, store: Store, catalogue: Catalogue, report: Report
+    request: BatchRequest, api: Transactions, catalogue: Catalogue, report: Report
 ) -> Iterator[Step]:
-    """Hand all items of the catalogue to the API of the request, yielding progress.
+    """Hand the items of the catalogue that the API lacks to it, yielding progress.
 
     Raises OutputError for an API that takes none, and with ``on_error`` fail for the first item
     that it does not take.
     """
-    assert request.publish is not None  # asked before
-    items = list(members(store, catalogue))
+    items = list(members(catalogue.store, catalogue))
     if not items:
         return
-    collection = catalogue.document()
-    base = request.public_url or store.where
-    api = Transactions(request.publish, request.stac_timeout)
-    for number, (name, refused) in enumerate(publish(api, collection, iter(items), base), start=1):
-        if refused is None:
-            report.published.append(name)
-        elif request.on_error == "fail":
-            raise refused
-        else:
-            report.unpublished[name] = one_line(refused)
-        yield Step("publish", number, len(items))
+    base = request.public_url or catalogue.store.where
+    try:
+        handed = publish(api, catalogue.document(), iter(items), base)
+        for number, one in enumerate(handed, start=1):
+            if one.refused is None:
+                (report.held if one.there else report.published).append(one.name)
+            elif request.on_error == "fail":
+                raise one.refused
+            else:
+                report.unpublished[one.name] = one_line(one.refused)
+            yield Step("publish", number, len(items))
+    except OutputError as error:
+        raise OutputError(
+            f"{error}; the units are kept, and the same command hands over what is missing"
+        ) from error
 
 
 def members(store: Store, catalogue: Catalogue) -> Sequence[Document]:

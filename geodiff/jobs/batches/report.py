@@ -27,6 +27,7 @@ class Report:
     rows: dict[str, dict[str, Any]]  # by the name of a unit
     unusable: tuple[Unusable, ...] = ()
     published: list[str] = field(default_factory=list)  # ids that the API took
+    held: list[str] = field(default_factory=list)  # ids of those that it had, as they are
     unpublished: dict[str, str] = field(default_factory=dict)  # those that it did not, and why
     finished: str | None = None
 
@@ -92,6 +93,7 @@ class Report:
             "finished": self.finished,
             **self.counts,
             "published": len(self.published),
+            "published_before": len(self.held),
             "unpublished": [
                 {"item": name, "reason": reason} for name, reason in self.unpublished.items()
             ],

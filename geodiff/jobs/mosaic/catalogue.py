@@ -104,10 +104,7 @@ class Catalogue:
 
     def check(self) -> None:
         """Raises UsageError for what can be refused before anything is asked."""
-        from geodiff.geo.signing import check_package
-
         self.search()
-        check_package(self.url)
 
     def open(self, grid: PixelGrid, region: Window) -> Images:
         """Find the images that meet ``region``, pixels of the lattice, and look into the first.

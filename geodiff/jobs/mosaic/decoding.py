@@ -46,7 +46,8 @@ def decode(
     the codec was trained on, and blend them.
     """
     core.within(canvas)
-    if sampling.decode_stride is None and model.codec.halo is not None:
+    if not is_blended(model, sampling):
+        assert model.codec.halo is not None
         return _exact(model, latents, canvas, core, model.codec.halo)
     return _blended(model, sampling, latents, canvas, core)
 
@@ -77,21 +78,11 @@ def _blended(
 ) -> Iterator[tuple[Window, Pixels]]:
     """Windows by rows, added up over one row of tiles and what sticks out below it."""
     factor, size = model.codec.factor, sampling.size
-    stride = decode_stride(sampling)
     weights = WEIGHTS[sampling.decode_weights](size * factor)
-    windows = [
-        window
-        for window in cover(canvas, size, stride, sampling.anchor(canvas))
-        if window.intersect(core)
-    ]
     # The last of the four is the sum of the weights.
     total = memory.zeros((4, (TILE + size) * factor, core.width * factor))
-    for band in core.tiles(TILE):
-        if band.col != core.col:
-            continue
+    for band, due in _bands(sampling, canvas, core):
         area = Window(band.row, core.col, TILE + size, core.width).zoom_in(factor)
-        due = [window for window in windows if window.row < band.bottom]
-        windows = windows[len(due) :]
         for window, image in _rendered(model, latents, canvas, due, decode_batch(model, sampling)):
             piece = window.zoom_in(factor).intersect(core.zoom_in(factor))
             assert piece is not None  # the window meets the core
@@ -109,13 +100,31 @@ def _blended(
         total[:, : below.shape[1]] = below
 
 
-def decode_stride(sampling: Sampling) -> int:
-    """Latents between windows that are blended: half of one unless a mode has its own.
+def _bands(
+    sampling: Sampling, canvas: Window, core: Window
+) -> Iterator[tuple[Window, list[Window]]]:
+    """Every row of tiles by its first one, with the windows that begin in it or before."""
+    windows = [
+        window
+        for window in cover(canvas, sampling.size, sampling.between, sampling.anchor(canvas))
+        if window.intersect(core)
+    ]
+    for band in core.tiles(TILE):
+        if band.col == core.col:
+            due = [window for window in windows if window.row < band.bottom]
+            windows = windows[len(due) :]
+            yield band, due
 
-    Under tent weights a window then weighs nothing at its border, and all of them add up to a
-    constant: their lines cannot be told from others, see docs/decisions.md.
-    """
-    return sampling.decode_stride or max(1, sampling.size // 2)
+
+def is_blended(model: Model, sampling: Sampling) -> bool:
+    """Whether windows are decoded and blended, not tiles exactly."""
+    return sampling.decode_stride is not None or model.codec.halo is None
+
+
+def count_blended(model: Model, sampling: Sampling, canvas: Window, core: Window) -> int:
+    """Windows that ``decode`` decodes for a core, and those that fill up a band's last batch."""
+    batch = decode_batch(model, sampling)
+    return sum(-(-len(due) // batch) * batch for _, due in _bands(sampling, canvas, core))
 
 
 def decode_batch(model: Model, sampling: Sampling) -> int:

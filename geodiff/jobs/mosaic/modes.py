@@ -142,6 +142,15 @@ class Sampling:
         levels = self.sigmas[:-1].tolist()
         return tuple(close if low <= sigma <= high else self.stride for sigma in levels)
 
+    @property
+    def between(self) -> int:
+        """Latents between decoded windows that are blended: half of one unless a mode says.
+
+        Under tent weights a window then weighs nothing at its border, and all of them add up to a
+        constant: their lines cannot be told from others, see docs/decisions.md.
+        """
+        return self.decode_stride or max(1, self.size // 2)
+
     def canvas(self, grid: PixelGrid, factor: int) -> Window:
         """Latents to paint for ``grid``: those that cover it, padded, at least one window."""
         canvas = grid.latents(factor).pad(self.pad)
@@ -175,7 +184,7 @@ class Sampling:
 
         Windows repeat with their strides, so a lattice of charts has few that differ.
         """
-        period = math.lcm(*self.strides)
+        period = math.lcm(*self.strides, self.between)
         return Window(canvas.row % period, canvas.col % period, canvas.height, canvas.width)
 
     def windows(self, canvas: Window) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -19,7 +19,7 @@ REASONS = {
     "lvlb_weights": "weights of the loss",
     "scale_factor": "factor of the latents, kept in latents.json",
 }
-"""Names, or beginnings of names, of tensors that no picture depends on, and what they are."""
+"""Tensors that no picture depends on, and what they are: names, and folders that end in a dot."""
 
 LISTED = 12
 """Names that an error lists; it counts the others."""
@@ -42,22 +42,27 @@ class Accounts:
     allowed: Sequence[str] = ()  # unknown ones that were left out, missing ones that became zero
 
     def tensors(
-        self, part: str, state: Mapping[str, Stored], dtype: torch.dtype | None
-    ) -> dict[str, torch.Tensor]:
-        """The numbers of a part, in ``dtype`` or float32. Raises ModelError for what is no weight.
+        self, part: str, state: Mapping[str, Stored], dtype: torch.dtype = torch.float32
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """The numbers of a part in ``dtype``, each read when it is its turn, by our names' order.
 
-        Missing ones that were allowed are zeros.
+        Missing ones that were allowed are zeros. Raises ModelError for what is no weight.
         """
-        wanted, made = self.parts[part], {}
-        for ours, theirs in wanted.names.items():
+        wanted = self.parts[part]
+        for ours, theirs in sorted(wanted.names.items()):
             if theirs not in state:
-                made[ours] = torch.zeros(wanted.shapes[ours], dtype=dtype)
+                yield ours, torch.zeros(wanted.shapes[ours], dtype=dtype)
                 continue
             read = state[theirs].read()
-            if not (read.is_floating_point() and bool(torch.isfinite(read).all())):
+            if not read.is_floating_point() or not read.isfinite().all():
                 raise ModelError(f"the checkpoint's {theirs} holds what is no finite number")
-            made[ours] = read.reshape(wanted.shapes[ours]).to(dtype or torch.float32)
-        return made
+            made = read.reshape(wanted.shapes[ours]).to(dtype)
+            if not made.isfinite().all():
+                raise ModelError(
+                    f"the checkpoint's {theirs} has numbers up to {float(read.abs().max()):.3g}, "
+                    f"too large for {str(dtype).removeprefix('torch.')}"
+                )
+            yield ours, made
 
 
 def part_of(net: torch.nn.Module, name_of: Any, prefix: str) -> Part:
@@ -91,17 +96,22 @@ def settle(
     known = {name for names in reasons.values() for name in names} | used
     unknown = []
     for name in sorted(set(state) - known):
-        reason = next((why for start, why in REASONS.items() if name.startswith(start)), None)
+        reason = next((why for known, why in REASONS.items() if covers(known, name)), None)
         if reason is None:
             unknown.append(name)
         else:
             reasons.setdefault(reason, []).append(name)
     missing = sorted(used - set(state))
-    allowed = [name for name in (*unknown, *missing) if matches(name, allow)]
-    refuse("unknown", [name for name in unknown if name not in allowed])
-    refuse("missing", [name for name in missing if name not in allowed])
+    refuse("unknown", [name for name in unknown if not matches(name, allow)])
+    refuse("missing", [name for name in missing if not matches(name, allow)])
     refuse("of another shape", list(misshapen(state, parts)), allowable=False)
+    allowed = [*unknown, *missing]  # all that was not refused
     return Accounts(parts, {r: names for r, names in reasons.items() if names}, allowed)
+
+
+def covers(known: str, name: str) -> bool:
+    """Whether an entry of ``REASONS`` speaks of the tensor ``name``."""
+    return name.startswith(known) if known.endswith(".") else name == known
 
 
 def misshapen(state: Mapping[str, Stored], parts: Mapping[str, Part]) -> Iterable[str]:

@@ -15,8 +15,7 @@ from geodiff.models.foreign.safetensors_file import read_safetensors
 from geodiff.models.foreign.stored import Stored
 
 LARGEST = 32.0
-"""GB of a checkpoint, at most, unless asked otherwise."""
-
+"""GB of a checkpoint, and of its tensors together, at most, unless asked otherwise."""
 
 LONGEST_NAME = 500
 """Characters of a tensor's name, at most."""
@@ -43,7 +42,8 @@ def open_checkpoint(path: str | Path, largest: float = LARGEST) -> Checkpoint:
     """Read names, types and shapes of a .ckpt, .pt or .safetensors file; no numbers yet.
 
     Nothing in the file is ever run: pickles go through a machine that knows neither imports nor
-    calls. ``largest`` is in GB. Raises DataError, in one line, for files that are missing, no
+    calls. ``largest`` is in GB, of the file and of its tensors together, of which many may share
+    the same numbers. Raises DataError, in one line, for files that are missing, no
     checkpoint, too large, damaged, or that hold anything a checkpoint has no need of.
     """
     file = Path(path)
@@ -51,7 +51,7 @@ def open_checkpoint(path: str | Path, largest: float = LARGEST) -> Checkpoint:
         fault = "is not a file" if file.exists() else "does not exist"
         raise DataError(f"the checkpoint {file} {fault}")
     size = file.stat().st_size
-    if size > largest * 1e9:
+    if not size <= largest * 1e9:
         raise DataError(
             f"{file} has {size / 1e9:.1f} GB, over the limit of {largest:g} GB: give a higher one"
         )
@@ -60,12 +60,25 @@ def open_checkpoint(path: str | Path, largest: float = LARGEST) -> Checkpoint:
             head = opened.read(16)
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error}") from error
+    checkpoint = of_kind(file, head)
+    unfolded = sum(tensor.nbytes for tensor in checkpoint.state.values()) / 1e9
+    if not unfolded <= largest:
+        raise DataError(
+            f"{file} has {size / 1e9:.1f} GB, but its tensors share their numbers so that they "
+            f"would have {unfolded:.1f} GB, over the limit of {largest:g} GB: give a higher one"
+        )
+    return checkpoint
+
+
+def of_kind(file: Path, head: bytes) -> Checkpoint:
+    """Read the file as what its first bytes, ``head``, say. Raises DataError where it is none."""
     if head.startswith(b"PK\x03\x04"):
         return taken_apart(file, read_archive(file))
-    if head.startswith(b"\x80"):
-        return taken_apart(file, read_legacy(file))
+    # Before pickles: the first bytes are the length of the header, which may look like theirs.
     if head[8:9] == b"{":
         return Checkpoint(file, read_safetensors(file), {})
+    if head.startswith(b"\x80"):
+        return taken_apart(file, read_legacy(file))
     raise DataError(
         f"{file} is no checkpoint: it begins neither as PyTorch's files nor as safetensors"
     )

@@ -25,23 +25,26 @@ def children(value: Any) -> tuple[Any, ...]:
 def check_unfolded(root: Any, source: str) -> None:
     """Raises DataError where containers share each other so often that a walk would never end.
 
-    One pass over the containers, each seen once: what it unfolds to is the sum over its children.
+    One pass over the containers, each looked into twice, however often it stands anywhere: what it
+    unfolds to is the sum over its children.
     """
     done: dict[int, tuple[int, int]] = {}  # of a container: values when unfolded, depth
-    open_: set[int] = set()
+    opened: set[int] = set()
     waiting = [root]
     while waiting:
         value = waiting[-1]
+        if id(value) in done:
+            waiting.pop()
+            continue
         inside = [child for child in children(value) if isinstance(child, dict | list | tuple)]
         missing = [child for child in inside if id(child) not in done]
-        if missing and id(value) not in open_:
-            open_.add(id(value))
+        if id(value) not in opened:
+            opened.add(id(value))
             waiting += missing
             continue
-        if any(id(child) in open_ and id(child) not in done for child in missing):
+        if missing:  # all of them were on the way, and none is done: one of them led back here
             raise DataError(f"{source} holds a container that contains itself: refused")
         waiting.pop()
-        open_.discard(id(value))
         size = 1 + len(children(value)) + sum(done[id(child)][0] for child in inside)
         depth = 1 + max((done[id(child)][1] for child in inside), default=0)
         if size > UNFOLDED or depth > DEEPEST:

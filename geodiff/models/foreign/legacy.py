@@ -56,7 +56,8 @@ def locate(
     path: Path, keys: Any, claimed: dict[str, tuple[str, int]], position: int
 ) -> dict[str, FileBytes]:
     """Where the numbers of each storage lie. Raises DataError unless they are as claimed."""
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(claimed):
+    listed = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not listed or sorted(keys) != sorted(claimed):
         raise DataError(f"{path} is damaged: its list of storages is not that of its tensors")
     places, end = {}, path.stat().st_size
     with path.open("rb") as file:

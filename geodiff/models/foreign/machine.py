@@ -109,7 +109,7 @@ class Machine:
         elif name == "GLOBAL":
             self.stack.append(self.named(argument.replace(" ", ".")))
         elif name == "STACK_GLOBAL":
-            self.stack[-2:] = [self.named(".".join(map(str, self.top(2))))]
+            self.stack[-2:] = [self.joined(*self.top(2))]
         elif name in ("REDUCE", "NEWOBJ"):
             self.stack[-2:] = [self.call(*self.top(2))]
         elif name == "NEWOBJ_EX":
@@ -133,6 +133,12 @@ class Machine:
         """What lies above the last mark, taken off."""
         values, self.stack = self.stack, self.outer.pop()
         return values
+
+    def joined(self, module: Any, name: Any) -> Name:
+        """A name whose halves lie on the stack; anything but texts could be endless to spell."""
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise self.refused("names something by what is no text: refused")
+        return self.named(f"{module}.{name}")
 
     def named(self, path: str) -> Name:
         """A name, if it is one that checkpoints hold."""

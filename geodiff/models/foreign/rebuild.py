@@ -25,10 +25,16 @@ class Mark:
 
 def ordered(items: Any = ()) -> dict[Any, Any]:
     """An OrderedDict, from its pairs."""
-    pairs = [tuple(pair) for pair in items]
-    if not all(len(pair) == 2 and isinstance(pair[0], str | int) for pair in pairs):
-        raise TypeError("its keys are neither texts nor numbers")
-    return dict(pairs)
+    if not isinstance(items, list | tuple):
+        raise TypeError("it takes a list of pairs")
+    made: dict[Any, Any] = {}
+    for pair in items:  # lengths first: one long list may stand in many places
+        if not (isinstance(pair, list | tuple) and len(pair) == 2):
+            raise TypeError("it takes pairs")
+        if not isinstance(pair[0], str | int):
+            raise TypeError("its keys are neither texts nor numbers")
+        made[pair[0]] = pair[1]
+    return made
 
 
 def tensor(storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> Stored:
@@ -54,16 +60,16 @@ CALLS: dict[str, Callable[..., Any]] = {
 }
 """What is rebuilt, by the name that PyTorch calls it by."""
 
-STORAGES = {f"torch.{kind.capitalize()}Storage": dtype for kind, dtype in DTYPES.items()} | {
-    "torch.BFloat16Storage": DTYPES["bfloat16"],
-    "torch.storage.UntypedStorage": DTYPES["byte"],
+STORAGES = {f"torch.{kind}Storage": dtype for kind, dtype in DTYPES.items()} | {
+    "torch.storage.UntypedStorage": DTYPES["Byte"],
 }
 """Types of tensors by the names of their storages in a pickle."""
 
 INERT = frozenset(
     {
         "argparse.Namespace", "collections.Counter", "collections.defaultdict", "typing.Any",
-        "_codecs.encode", "numpy.dtype", "numpy.ndarray", "torch.Size", "torch.device",
+        "_codecs.encode", "numpy.dtype", "numpy.ndarray", "pathlib.PosixPath",
+        "pathlib.WindowsPath", "torch.Size", "torch.device",
         *(f"torch.{name}" for name in ("float16", "float32", "float64", "bfloat16", "int64")),
         *(f"numpy.{name}" for name in ("bool_", "float32", "float64", "int32", "int64")),
         *(

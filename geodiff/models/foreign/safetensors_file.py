@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from geodiff.errors import DataError
-from geodiff.models.foreign.stored import FileBytes, Stored, contiguous
+from geodiff.models.foreign.stored import AXES, FileBytes, Stored, contiguous
 
 LONGEST = 16 * 2**20
 """Bytes of a header, at most; that of a network of 2,000 tensors has half a million."""
@@ -60,6 +60,8 @@ def described(path: Path, name: str, facts: Any, data: int) -> tuple[FileBytes, 
     try:
         dtype, shape = TYPES[facts["dtype"]], tuple(facts["shape"])
         first, last = facts["data_offsets"]
+        if len(shape) > AXES:
+            raise ValueError(f"a shape of {len(shape)} axes")
         numbers = (*shape, first, last)
         if set(facts) != {"dtype", "shape", "data_offsets"} or first > last:
             raise ValueError("unknown entries, or an end before the beginning")

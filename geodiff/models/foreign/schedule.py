@@ -11,6 +11,9 @@ from geodiff.errors import ModelError
 from geodiff.models.foreign.project import Project
 from geodiff.models.foreign.stored import Stored
 
+STEPS = 100_000
+"""Steps of a schedule, at most."""
+
 TOLD = {"timesteps": 1000.0, "linear_start": 0.0015, "linear_end": 0.0195}
 """What a configuration says of the table, and the published values."""
 
@@ -28,9 +31,9 @@ def read_table(state: Mapping[str, Stored], project: Project) -> tuple[BetaTable
     if "betas" not in state:
         told = [project.number(project.model, *one) for one in TOLD.items()]
         return made(int(told[0]), *told[1:]), ()
+    if not 1 < state["betas"].count <= STEPS:
+        raise ModelError(f"the checkpoint's betas are {state['betas'].count} numbers: no schedule")
     betas = state["betas"].read().double().flatten()
-    if not 1 < len(betas) <= 100_000:
-        raise ModelError(f"the checkpoint's betas are {len(betas)} numbers: no schedule")
     ends = [float(f"{float(betas[end]):.6g}") for end in (0, -1)]  # as they were before float32
     table = made(len(betas), *ends)
     for name, value in zip(TOLD, (table.steps, *ends), strict=True):
@@ -38,10 +41,9 @@ def read_table(state: Mapping[str, Stored], project: Project) -> tuple[BetaTable
     follows = buffers(table)
     names = tuple(name for name in follows if name in state)
     for name in names:
-        held = state[name].read()
-        near = 1e-4 if held.dtype in (torch.float32, torch.float64) else 2e-3
-        if held.shape != follows[name].shape or not torch.allclose(
-            held.double(), follows[name], near, near / 100
+        near = 1e-4 if state[name].dtype in (torch.float32, torch.float64) else 2e-3
+        if state[name].shape != follows[name].shape or not torch.allclose(
+            state[name].read().double(), follows[name], near, near / 100
         ):
             raise ModelError(
                 f"the checkpoint's {name} is not that of betas whose square roots run evenly from "
@@ -52,6 +54,8 @@ def read_table(state: Mapping[str, Stored], project: Project) -> tuple[BetaTable
 
 def made(steps: int, *ends: float) -> BetaTable:
     """The table. Raises ModelError for numbers that make none."""
+    if steps > STEPS:
+        raise ModelError(f"the checkpoint's betas are {steps} numbers: no schedule")
     try:
         return BetaTable(steps, *ends)
     except ValueError as error:

@@ -15,8 +15,14 @@ CONDITIONER = "cond_stage_model."
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-LEVELS, BLOCKS = 8, 16
-"""Levels of a network and blocks of a level, at most."""
+LEVELS, BLOCKS, DEPTH = 8, 16, 64
+"""Levels of a network, blocks of a level, and layers of a transformer, at most."""
+
+LONGEST = 2**20
+"""Elements along an axis of a tensor that sizes are read off, at most."""
+
+LAYERS = ".transformer_blocks."
+"""What stands before the number of a transformer's layer."""
 
 GROUPS = 32
 """Groups of channels that its norms see together."""
@@ -35,13 +41,15 @@ def unet_sizes(shapes: Shapes) -> UNetSizes:
     """Sizes of the UNet. Raises ModelError where it is none, or none that can be represented."""
     first = sized(shapes, "input_blocks.0.0.weight", 4, UNET)
     widths, counts, attended = levels_of(walk_unet(shapes), "UNet")
-    keys = [name for name in shapes if name.endswith("attn2.to_k.weight")]
+    keys = [name for name in shapes if name.endswith("attn2.to_k.weight") and LAYERS in name]
     if not keys:
         raise ModelError(
             "the UNet in the checkpoint has no cross-attention: only models conditioned on "
             "embeddings can be imported"
         )
-    blocks = {name.split("transformer_blocks.")[1].split(".")[0] for name in keys}
+    blocks = {name.split(LAYERS)[1].split(".")[0] for name in keys}
+    if len(blocks) > DEPTH:
+        raise ModelError(f"the UNet in the checkpoint has transformers of {len(blocks)} layers")
     return UNetSizes(
         channels_in=first[1],
         channels_out=sized(shapes, "out.2.weight", 4, UNET)[0],
@@ -124,7 +132,7 @@ def levels_of(
 def sized(shapes: Shapes, name: str, axes: int, prefix: str) -> tuple[int, ...]:
     """The shape of a tensor that has to be there. Raises ModelError otherwise."""
     shape = shapes.get(name)
-    if shape is None or len(shape) != axes or 0 in shape:
+    if shape is None or len(shape) != axes or not 0 < min(shape) <= max(shape) <= LONGEST:
         fault = "is missing" if shape is None else f"has the shape {shape}"
         raise ModelError(
             f"the checkpoint is not of a latent diffusion model with this layout: {prefix}{name} "

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import struct
+import zlib
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Protocol
-from zipfile import BadZipFile, ZipFile
 
 import torch
 
 from geodiff.errors import DataError
 
 DTYPES = {
-    "double": torch.float64,
-    "float": torch.float32,
-    "half": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "long": torch.int64,
-    "int": torch.int32,
-    "short": torch.int16,
-    "char": torch.int8,
-    "byte": torch.uint8,
-    "bool": torch.bool,
+    "Double": torch.float64,
+    "Float": torch.float32,
+    "Half": torch.float16,
+    "BFloat16": torch.bfloat16,
+    "Long": torch.int64,
+    "Int": torch.int32,
+    "Short": torch.int16,
+    "Char": torch.int8,
+    "Byte": torch.uint8,
+    "Bool": torch.bool,
 }
 """Types of tensors by the names that PyTorch gives their storages."""
 
 
-DAMAGED = (
-    BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error,
-)  # fmt: skip
-"""What archives that are damaged, or made by others, make their reader raise."""
+AXES = 8
+"""Axes of a tensor, at most."""
 
 
 class Bytes(Protocol):
@@ -41,45 +38,29 @@ class Bytes(Protocol):
     def size(self) -> int:
         """Bytes."""
 
-    def read(self) -> bytes:
-        """All of them. Raises DataError where the file is damaged."""
+    def read(self) -> bytearray:
+        """All of them, in memory of their own. Raises DataError where the file is damaged."""
 
 
 @dataclass(frozen=True)
 class FileBytes:
-    """A stretch of a file."""
+    """A stretch of a file, with its check sum (CRC-32) where the file has one."""
 
     path: Path
     start: int
     size: int
+    crc: int | None = None
 
-    def read(self) -> bytes:
-        """Raises DataError where the file ends early."""
+    def read(self) -> bytearray:
+        """Raises DataError where the file ends early or the check sum is another."""
+        found = bytearray(self.size)
         with self.path.open("rb") as file:
             file.seek(self.start)
-            found = file.read(self.size)
-        if len(found) != self.size:
+            count = file.readinto(found)
+        if count != self.size:
             raise DataError(f"{self.path} is cut short: it ends inside its tensors")
-        return found
-
-
-@dataclass(frozen=True)
-class ZipBytes:
-    """An entry of an archive whose directory has been checked."""
-
-    path: Path
-    entry: str
-    size: int
-
-    def read(self) -> bytes:
-        """Raises DataError where the entry is damaged (its check sum is compared)."""
-        try:
-            with ZipFile(self.path) as archive, archive.open(self.entry) as file:
-                found = file.read(self.size + 1)
-        except DAMAGED as error:
-            raise DataError(f"{self.path} is damaged: {self.entry}: {error}") from error
-        if len(found) != self.size:
-            raise DataError(f"{self.path} is damaged: {self.entry} is not {self.size} bytes long")
+        if self.crc is not None and zlib.crc32(found) != self.crc:
+            raise DataError(f"{self.path} is damaged: the check sum of a tensor is wrong")
         return found
 
 
@@ -87,8 +68,8 @@ class ZipBytes:
 class Stored:
     """A tensor in a file. Shape, strides and offset are counted in elements.
 
-    Raises DataError unless all of it lies inside ``place`` and no element is used twice: a shape
-    can then never ask for more memory than the file has bytes.
+    Raises DataError unless all of it lies inside ``place``, which has at least as many elements: a
+    shape can then never ask for more memory than the file has bytes.
     """
 
     place: Bytes
@@ -101,7 +82,7 @@ class Stored:
         numbers = (*self.shape, *self.stride, self.offset)
         if any(type(n) is not int or not 0 <= n < 2**62 for n in numbers):
             raise DataError(f"a tensor claims the impossible shape {shown(numbers)}")
-        if len(self.shape) != len(self.stride) or len(self.shape) > 8:
+        if len(self.shape) != len(self.stride) or len(self.shape) > AXES:
             raise DataError(f"a tensor claims a shape of {len(self.shape)} axes")
         held = self.place.size // self.dtype.itemsize
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))
@@ -115,14 +96,20 @@ class Stored:
         """Elements."""
         return prod(self.shape)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes when it is read."""
+        return self.count * self.dtype.itemsize
+
     def read(self) -> torch.Tensor:
         """The tensor, contiguous, in memory of its own."""
         if not self.count:
             return torch.empty(self.shape, dtype=self.dtype)
-        flat = torch.frombuffer(bytearray(self.place.read()), dtype=self.dtype)
-        return flat.as_strided(self.shape, self.stride, self.offset).clone(
-            memory_format=torch.contiguous_format
-        )
+        held = torch.frombuffer(self.place.read(), dtype=self.dtype)
+        found = held.as_strided(self.shape, self.stride, self.offset)
+        if self.nbytes == self.place.size:
+            return found.contiguous()
+        return found.clone(memory_format=torch.contiguous_format)  # lets go of the rest
 
 
 def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -134,6 +121,9 @@ def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def shown(numbers: tuple[object, ...]) -> str:
-    """A few numbers of a file in words, however many and however long they are."""
-    words = [str(number)[:24] for number in numbers[:8]]
+    """A few numbers of a file in words; of whatever else is there only the type.
+
+    Containers that hold each other many times over have endless words.
+    """
+    words = [str(n)[:24] if type(n) is int else type(n).__name__ for n in numbers[:8]]
     return f"({', '.join(words)}{', ...' if len(numbers) > 8 else ''})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from geodiff.errors import ModelError, UsageError
 from geodiff.models.conditioner import ConditionerSizes
 from geodiff.models.foreign.project import Project
-from geodiff.models.foreign.sizes import CONDITIONER, Shapes, sized
+from geodiff.models.foreign.sizes import CONDITIONER, DEPTH, Shapes, sized
 
 LAYER = "encoder.layers.encoder_layer_"
 
@@ -53,9 +53,10 @@ def summarizer_sizes(shapes: Shapes, project: Project, level: int) -> Conditione
     layers = {name.removeprefix(LAYER).split(".")[0] for name in shapes if name.startswith(LAYER)}
     given = project.conditioner
     dim = sized(shapes, "dim_reduce.weight", 2, CONDITIONER)[1]
-    first = next(n for n in (f"{LAYER}0.mlp.0.weight", f"{LAYER}0.mlp.linear_1.weight", "") if
-                 n in shapes or not n)  # fmt: skip
-    mlp = sized(shapes, first or f"{LAYER}0.mlp.0.weight", 2, CONDITIONER)[0]
+    if len(layers) > DEPTH:
+        raise ModelError(f"the conditioner in the checkpoint has {len(layers)} layers")
+    first = conditioner_name(f"{LAYER}0.mlp.0.weight", shapes)
+    mlp = sized(shapes, first, 2, CONDITIONER)[0]
     for name, found in (
         ("input_channels", dim), ("hidden_channels", hidden), ("vit_mlp_dim", mlp),
         ("num_layers", len(layers)), ("mag_levels", levels), ("seq_length", tokens - 1),

@@ -78,7 +78,12 @@ def test_canvases_that_are_alike_have_as_many_windows(model: Model, mode: str) -
         canvas = Window(row, col, 29, 17)
         near = sampling.alike(canvas)
         assert near.shape == canvas.shape
-        assert 0 <= min(near.row, near.col) <= max(near.row, near.col) < math.lcm(*sampling.strides)
+        assert (
+            0
+            <= min(near.row, near.col)
+            <= max(near.row, near.col)
+            < math.lcm(*sampling.strides, sampling.between)
+        )
         for count in (sampling.evaluations, sampling.computed, sampling.windows):
             assert count(near) == count(canvas)
 

@@ -164,6 +164,50 @@ def a_key_that_takes_for_ever_to_hash(path: Path, marker: Path) -> None:
     archive(path, doubled)
 
 
+def endless(inner: int = 10, deep: int = 30) -> bytes:
+    """Instructions that leave lists of lists of lists on the stack: 10**31 numbers."""
+    again = b"](" + b"h\x00" * inner + b"eq\x00"
+    return b"](" + b"K\x01" * inner + b"eq\x00" + again * deep
+
+
+@attack("names something by what is no text")
+def a_name_that_takes_for_ever_to_spell(path: Path, marker: Path) -> None:
+    archive(path, b"\x80\x04" + endless() + b"\x8c\x01x\x93.")
+
+
+@attack("claims the impossible shape \\(list, 1, 2, 1, 0\\)")
+def a_shape_that_takes_for_ever_to_spell(path: Path, marker: Path) -> None:
+    laughs: list[Any] = ["ha"] * 10
+    for _ in range(30):
+        laughs = [laughs] * 10
+    archive(path, {"a": tensor((laughs, 1))})
+
+
+@attack("its list of storages is not that of its tensors")
+def keys_that_take_for_ever_to_spell(path: Path, marker: Path) -> None:
+    head = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, {"a": tensor()}]
+    keys = b"\x80\x02]" + endless() + b"a."
+    path.write_bytes(b"".join(map(pickled, head)) + keys)
+
+
+@attack("misuses collections.OrderedDict: it takes pairs")
+def a_long_list_in_ten_thousand_pairs(path: Path, marker: Path) -> None:
+    long = b"](" + b"K\x01" * 10_000 + b"eq\x00"
+    pairs = b"](" + b"h\x00" * 10_000 + b"e"
+    archive(path, b"\x80\x02" + long + b"ccollections\nOrderedDict\n" + pairs + b"\x85R.")
+
+
+@attack("nests its containers")
+def a_long_list_in_another(path: Path, marker: Path) -> None:
+    archive(path, {"state_dict": {"a": tensor()}, "x": [[1] * 50_000] * 50_000})
+
+
+@attack("has 0.0 GB, but its tensors share their numbers so that they would have 33.6 GB")
+def a_thousand_tensors_in_one(path: Path, marker: Path) -> None:
+    whole = {f"t{i}": tensor((2**20,), (1,), count=2**20) for i in range(8000)}
+    archive(path, whole, data=bytes(2**22))
+
+
 @attack("contains itself")
 def a_list_in_itself(path: Path, marker: Path) -> None:
     loop: list[Any] = []
@@ -233,6 +277,28 @@ def a_bomb_of_zeros(path: Path, marker: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
         out.writestr("a/data.pkl", pickled({"a": tensor(count=5_000_000)}))
         out.writestr("a/data/0", bytes(20_000_000))
+
+
+@attack("has the encrypted entry")
+def an_entry_under_a_password(path: Path, marker: Path) -> None:
+    archive(path, {"a": tensor()})
+    raw = bytearray(path.read_bytes())
+    raw[raw.rindex(b"PK\x01\x02", 0, raw.rindex(b"a/data/0")) + 8] |= 1  # in the directory
+    path.write_bytes(raw)
+
+
+@attack("a part of over 8 MiB is no tensor")
+def a_directory_larger_than_any(path: Path, marker: Path) -> None:
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 9, 9, 20 * 2**20, 4, 0)
+    path.write_bytes(b"PK\x03\x04" + bytes(20 * 2**20) + end)
+
+
+@attack("is not where the directory says")
+def an_entry_that_begins_elsewhere(path: Path, marker: Path) -> None:
+    archive(path, {"a": tensor()})
+    raw = path.read_bytes()
+    first = raw.rindex(b"PK\x03\x04", 0, raw.index(b"a/data/0"))
+    path.write_bytes(raw[:first] + b"QK" + raw[first + 2 :])
 
 
 @attack("twice")
@@ -327,6 +393,16 @@ def more_bytes_than_tensors(path: Path, marker: Path) -> None:
 def a_tensor_that_is_there_twice(path: Path, marker: Path) -> None:
     one = json.dumps(entry(0, 16, [4]))
     header(path, f'{{"a": {one}, "a": {one}}}'.encode())
+
+
+@attack("in a wrong way: ValueError: a shape of 20 axes")
+def a_tensor_of_many_axes(path: Path, marker: Path) -> None:
+    header(path, {"a": entry(0, 16, [2**61] * 20)})
+
+
+@attack("in a wrong way: ValueError: a shape of 1000000 axes")
+def a_tensor_of_a_million_axes(path: Path, marker: Path) -> None:
+    header(path, {"a": entry(0, 16, [9] * 1_000_000)})
 
 
 @attack("in a wrong way")

@@ -17,21 +17,22 @@ from geodiff.models.foreign.stored import Stored, contiguous
 class Memory:
     """Bytes that are in no file."""
 
-    held: bytes
+    held: bytearray
 
     @property
     def size(self) -> int:
         return len(self.held)
 
-    def read(self) -> bytes:
-        return self.held
+    def read(self) -> bytearray:
+        return self.held.copy()
 
 
 def stored(state: Mapping[str, torch.Tensor]) -> dict[str, Stored]:
     """The tensors as if they lay in a file."""
     made = {}
     for name, value in state.items():
-        held = Memory(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        flat = value.contiguous().reshape(-1).view(torch.uint8)
+        held = Memory(bytearray(flat.numpy().tobytes()))
         shape = tuple(value.shape)
         made[name] = Stored(held, value.dtype, shape, contiguous(shape))
     return made
@@ -48,7 +49,7 @@ def networks(state: Mapping[str, torch.Tensor], **options: Any) -> tuple[LatentD
     found = take_apart(placed, options.pop("project", Project()), **options)
     nets = {}
     for part, net in found.networks.items():
-        tensors = found.accounts.tensors(part, placed, None)
+        tensors = dict(found.accounts.tensors(part, placed))
         net.load_state_dict(tensors, assign=True)
         nets[part] = net.double().eval().requires_grad_(False)
     return found, nets

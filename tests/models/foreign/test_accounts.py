@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from geodiff.errors import ModelError
+from geodiff.models.foreign.latent_diffusion import take_apart
 from geodiff.models.foreign.project import Project
 from tests.models.foreign import ldm
 from tests.models.foreign.placing import found_in, stored
@@ -76,7 +77,7 @@ def test_allowed_missing_tensors_are_zeros(state: State) -> None:
     del state[name]
     found = found_in(state, allow=["first_stage_model.decoder.*"])
     assert found.accounts.allowed == [name]
-    tensors = found.accounts.tensors("codec", stored(state), None)
+    tensors = dict(found.accounts.tensors("codec", stored(state)))
     assert torch.equal(tensors["decoder.conv_in.bias"], torch.zeros(64))
     assert tensors["decoder.conv_in.weight"].any()
 
@@ -92,7 +93,7 @@ def test_averages_are_chosen(naip: ldm.LatentDiffusion, state: State) -> None:
     state = naip.state(net)
     found = found_in(state)
     assert found.averages
-    tensors = found.accounts.tensors("denoiser", stored(state), None)
+    tensors = dict(found.accounts.tensors("denoiser", stored(state)))
     assert torch.equal(tensors["conv_in.weight"], net.input_blocks[0][0].weight)
     left_out = found.accounts.left_out
     assert len(left_out["weights whose running averages were taken"]) == len(net.state_dict())
@@ -103,7 +104,7 @@ def test_averages_are_left_alone_on_demand(naip: ldm.LatentDiffusion) -> None:
     state = naip.state(smooth())
     found = found_in(state, averages=False)
     assert not found.averages
-    tensors = found.accounts.tensors("denoiser", stored(state), None)
+    tensors = dict(found.accounts.tensors("denoiser", stored(state)))
     assert torch.equal(tensors["conv_in.weight"], naip.unet.input_blocks[0][0].weight)
     assert "running averages that were not asked for" in found.accounts.left_out
 
@@ -121,7 +122,49 @@ def test_weights_are_finite_numbers(state: State, bad: torch.Tensor) -> None:
     state[name] = bad
     accounts = found_in(state).accounts
     with pytest.raises(ModelError, match=f"{name} holds what is no finite number"):
-        accounts.tensors("denoiser", stored(state), None)
+        dict(accounts.tensors("denoiser", stored(state)))
+
+
+def test_numbers_that_half_precision_does_not_have(state: State) -> None:
+    name = "model.diffusion_model.out.2.bias"
+    state[name] = torch.tensor([1.0, -7e4, 0.0])
+    accounts = found_in(state).accounts
+    assert dict(accounts.tensors("denoiser", stored(state)))["conv_out.bias"][1] == -7e4
+    with pytest.raises(ModelError, match=f"{name} has numbers up to 7e.04, too large for float16"):
+        dict(accounts.tensors("denoiser", stored(state), torch.float16))
+
+
+def test_names_that_only_begin_like_known_ones(state: State) -> None:
+    state["logvar_network.weight"] = torch.zeros(3)
+    with pytest.raises(ModelError, match=r"1 tensor unknown: logvar_network\.weight"):
+        found_in(state)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"model.diffusion_model.attn2.to_k.weight": (2, 2)}, "1 tensor unknown"),
+        ({f"model.diffusion_model.x.transformer_blocks.{i}.attn2.to_k.weight": (1, 1)
+          for i in range(70)}, "transformers of 70 layers"),
+        ({"model.diffusion_model.input_blocks.0.0.weight": (1, 2**20 + 1, 1, 1)}, "has the shape"),
+        ({"betas": (100_001,)}, "betas are 100001 numbers: no schedule"),
+        ({"betas": (1, 1)}, "betas are 1 numbers: no schedule"),
+    ],
+)  # fmt: skip
+def test_sizes_without_reason(
+    state: State, extra: dict[str, tuple[int, ...]], message: str
+) -> None:
+    state |= {name: torch.zeros(shape) for name, shape in extra.items()}
+    with pytest.raises(ModelError, match=message):
+        found_in(state)
+
+
+def test_a_table_of_another_length_is_not_even_read(state: State) -> None:
+    state["alphas_cumprod"] = torch.zeros(7)
+    placed = stored(state)
+    object.__setattr__(placed["alphas_cumprod"], "place", None)  # reading it would fail
+    with pytest.raises(ModelError, match="alphas_cumprod is not that of betas"):
+        take_apart(placed, Project())
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,17 @@ def test_safetensors(tmp_path: Path) -> None:
         assert torch.equal(found.state[name].read(), value), name
 
 
+def test_safetensors_whose_first_byte_is_that_of_a_pickle(tmp_path: Path) -> None:
+    """The file begins with the length of its header, and 128 is also what pickles begin with."""
+    path = tmp_path / "a.safetensors"
+    for filling in range(300):
+        save_file({"a": torch.ones(3)}, path, metadata={"filling": "x" * filling})
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80
+    assert torch.equal(open_checkpoint(path).state["a"].read(), torch.ones(3))
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_what_training_programs_leave_behind_is_counted(tmp_path: Path, legacy: bool) -> None:
     net = torch.nn.Linear(3, 3)
@@ -90,6 +101,7 @@ def test_what_training_programs_leave_behind_is_counted(tmp_path: Path, legacy: 
         "optimizer_states": [optimiser.state_dict()],
         "hyper_parameters": Namespace(rate=1e-4, sizes=torch.Size([1, 2]), kind=torch.float32),
         "callbacks": {torch.optim.Adam: {"best": np.float64(0.5), "at": torch.device("cpu")}},
+        "folder": Path("runs"),
         "loops": defaultdict(list, a=[1, 2.5, None, True, b"raw", {"x"}, (1, ("y",))]),
         "epoch": 10**12,
     }
@@ -118,5 +130,13 @@ def test_files_without_a_table_of_tensors(tmp_path: Path, content: Any, message:
 def test_a_limit_of_size(tmp_path: Path) -> None:
     path = save({"a": torch.zeros(1000)}, tmp_path / "a.ckpt")
     open_checkpoint(path, largest=1e-5)
-    with pytest.raises(DataError, match="over the limit of 1e-06 GB"):
-        open_checkpoint(path, largest=1e-6)
+    for largest in (1e-6, float("nan")):
+        with pytest.raises(DataError, match=f"over the limit of {largest:g} GB"):
+            open_checkpoint(path, largest)
+
+
+def test_a_part_of_a_storage_takes_no_more_memory_than_itself(tmp_path: Path) -> None:
+    state = open_checkpoint(save(tensors(), tmp_path / "a.pt")).state
+    for name in ("part", "same", "turned"):
+        assert state[name].nbytes == tensors()[name].numel() * 4
+        assert state[name].read().untyped_storage().nbytes() == state[name].nbytes

@@ -44,7 +44,11 @@ def test_a_hostile_file_is_refused(
     assert set(sys.modules) == known
 
 
-GREEDY = [name for name in HOSTILE if "hundred" in name or "larger" in name or "zeros" in name]
+GREEDY = [
+    name
+    for name in HOSTILE
+    if any(word in name for word in ("hundred", "larger", "zeros", "pairs", "for_ever"))
+]
 
 
 @pytest.mark.parametrize("name", GREEDY)
@@ -54,7 +58,7 @@ def test_nothing_large_is_allocated(name: str, tmp_path: Path) -> None:
     try:
         with pytest.raises(DataError):
             open_checkpoint(tmp_path / "a.ckpt")
-        assert tracemalloc.get_traced_memory()[1] < 1e6
+        assert tracemalloc.get_traced_memory()[1] < 1e7
     finally:
         tracemalloc.stop()
 
@@ -65,7 +69,7 @@ def test_damaged_numbers_are_refused_when_they_are_read(tmp_path: Path) -> None:
     raw = path.read_bytes()
     path.write_bytes(raw.replace(DATA, DATA[::-1]))
     found = open_checkpoint(path)
-    with pytest.raises(DataError, match="Bad CRC-32"):
+    with pytest.raises(DataError, match="the check sum of a tensor is wrong"):
         found.state["a"].read()
 
 

@@ -59,7 +59,7 @@ class Nowhere:
 
     size: int
 
-    def read(self) -> bytes:
+    def read(self) -> bytearray:
         raise AssertionError("weights are read although only their names and shapes matter")
 
 

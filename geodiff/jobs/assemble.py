@@ -61,7 +61,13 @@ def assemble(request: AssembleRequest) -> Model:
         (building / "model.toml").write_text(facts(request), encoding="utf-8")
         if request.card:
             shutil.copyfile(request.card, building / "README.md")
-        Model.load(building)
+        try:
+            Model.load(building)
+        except ModelError as error:  # in the words of the user: the folder is gone by then
+            said = str(error)
+            for part, folder in given.items():
+                said = said.replace(str(building / part), str(folder))
+            raise ModelError(said.replace(str(building), str(out))) from error
         shutil.rmtree(out, ignore_errors=True)
         building.rename(out)
     finally:

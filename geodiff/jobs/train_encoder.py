@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
+from geodiff.errors import UsageError
 from geodiff.jobs.datasets.dataset import CropSampler, PatchSet, open_sets
 from geodiff.jobs.training.ahead import Ahead
 from geodiff.jobs.training.config import EncoderConfig
@@ -24,7 +25,7 @@ def train_encoder(config: EncoderConfig) -> Iterator[Step]:
         ranks.check(config.batch)
         torch.manual_seed(config.seed)
         sets = open_sets(config.datasets, config.cell + config.shift)
-        net = CellNetwork(config.network, config.dim, config.cell)
+        net = network_of(config)
         share_norms(net, ranks)
         run = Run(cast(net, device=ranks.device, channels_last=True), config, ranks)
         yield from run.steps(loss_of(net, config, sets, ranks), "train encoder")
@@ -34,6 +35,18 @@ def train_encoder(config: EncoderConfig) -> Iterator[Step]:
             with run.writing(part):
                 Encoder(net.eval(), config.network, config.dim, config.cell).save(part)
         ranks.wait()
+
+
+def network_of(config: EncoderConfig) -> CellNetwork:
+    """An untrained network. Raises UsageError where timm cannot make it for cells of this size."""
+    try:
+        return CellNetwork(config.network, config.dim, config.cell)
+    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(
+            f"network {config.network!r} cannot be made for cells of {config.cell} px ({reason}): "
+            "name a network of timm that takes any size, such as resnet10t"
+        ) from error
 
 
 def loss_of(

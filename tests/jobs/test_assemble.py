@@ -85,6 +85,9 @@ def test_failing_leaves_nothing(
 ) -> None:
     if "prior" in changes:
         changes = {"prior": request_.encoder}
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as caught:
         assemble(replace(request_, **changes))
+    assert ".building" not in str(caught.value)  # a folder that the user does not know
+    if "prior" in changes:
+        assert str(request_.encoder) in str(caught.value)
     assert list(Path(request_.out).parent.iterdir()) == []

@@ -14,7 +14,7 @@ from geodiff.errors import DataError, ModelError, UsageError
 from geodiff.jobs.datasets.dataset import PatchSet
 from geodiff.jobs.train_codec import load_codec, train_codec
 from geodiff.jobs.train_denoiser import train_denoiser
-from geodiff.jobs.train_encoder import train_encoder, view
+from geodiff.jobs.train_encoder import network_of, train_encoder, view
 from geodiff.jobs.train_prior import train_prior
 from geodiff.jobs.training.batches import crop_size
 from geodiff.jobs.training.config import CodecConfig, DenoiserConfig, EncoderConfig, PriorConfig
@@ -243,3 +243,9 @@ def test_samples_do_not_change_what_is_learnt(trained: Trained, tmp_path: Path) 
     assert weights[0] == weights[1]
     assert len(list((tmp_path / "with" / "samples").iterdir())) == 3
     assert not (tmp_path / "without" / "samples").exists()
+
+
+@pytest.mark.parametrize("network", ["nope", "vit_tiny_patch16_224"])
+def test_a_network_that_timm_cannot_make_is_named(network: str) -> None:
+    with pytest.raises(UsageError, match=f"network '{network}' cannot be made for cells of 16 px"):
+        network_of(EncoderConfig(("a",), "r", network=network, cell=16, shift=3))

@@ -12,8 +12,6 @@ import pytest
 from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
-from pystac.validation import JsonSchemaSTACValidator
-from pystac.validation.local_validator import get_local_schema_cache
 from shapely.geometry import Point, shape
 
 from geodiff.errors import OutputError
@@ -23,6 +21,7 @@ from geodiff.geo.mosaic import WorkingRaster
 from geodiff.geo.preview import preview
 from geodiff.geo.provenance import Provenance
 from geodiff.geo.stac import FILE, PROCESSING, PROJECTION, footprint, item_for, write_item
+from tests.stac_schemas import validate
 
 LCC = "+proj=lcc +lat_0=39 +lon_0=-105.5 +lat_1=33 +lat_2=45 +datum=NAD83 +units=m +type=crs"
 
@@ -43,17 +42,10 @@ def written(out: Path, grid: PixelGrid, provenance: Provenance) -> dict[str, Any
     return content
 
 
-def validate_core(content: dict[str, Any]) -> None:
-    """The schemas that pystac bundles; those of the extensions would have to be downloaded."""
-    core = content | {"stac_extensions": []}
-    assert get_local_schema_cache()
-    JsonSchemaSTACValidator().validate(core, pystac.STACObjectType.ITEM, "1.1.0", [])
-
-
 @pytest.mark.parametrize("crs", ["EPSG:32613", LCC, None])
 def test_the_item_is_valid_stac(tmp_path: Path, provenance: Provenance, crs: str | None) -> None:
     content = written(tmp_path / "a.tif", grid_of(crs), provenance)
-    validate_core(content)
+    validate(content)
     assert content["stac_version"] == "1.1.0"
     assert content["id"] == "a"
     assert content["properties"]["datetime"] == "2026-11-23T04:05:06Z"
@@ -205,3 +197,25 @@ def test_a_footprint_across_the_antimeridian_is_two_parts() -> None:
     assert parts.is_valid
     assert bounds[0] > 178 > 0 > -178 > bounds[2] > -180
     assert parts.area < 4
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("proj:epsg", 32613),  # of an older version
+        ("proj:shape", [6.5, 8]),
+        ("processing:level", 4),
+        ("stac_extensions", ["https://stac-extensions.github.io/file/v2.1.0/schema.json"]),
+    ],
+)
+def test_a_wrong_field_of_an_extension_is_seen(
+    tmp_path: Path, provenance: Provenance, name: str, value: Any
+) -> None:
+    content = written(tmp_path / "a.tif", grid_of("EPSG:32613"), provenance)
+    validate(content)
+    if name == "stac_extensions":
+        content["assets"]["data"]["file:size"] = -1
+    else:
+        content["properties"][name] = value
+    with pytest.raises(pystac.STACValidationError):
+        validate(content)

@@ -18,6 +18,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,18 +76,27 @@ class Timed:
 
 
 class Stopwatch:
-    """Adds up the seconds inside a method of a class, whichever object it is called on."""
+    """The seconds in which a method of a class is under way, whichever object it is called on.
+
+    Calls beside each other count once.
+    """
 
     def __init__(self, kind: type, name: str) -> None:
-        self.seconds = 0.0
-        inner = getattr(kind, name)
+        self.seconds, self.began, self.running = 0.0, 0.0, 0
+        inner, lock = getattr(kind, name), threading.Lock()
 
         def watched(*args: Any, **options: Any) -> Any:
-            began = time.perf_counter()
+            with lock:
+                if not self.running:
+                    self.began = time.perf_counter()
+                self.running += 1
             try:
                 return inner(*args, **options)
             finally:
-                self.seconds += time.perf_counter() - began
+                with lock:
+                    self.running -= 1
+                    if not self.running:
+                        self.seconds += time.perf_counter() - self.began
 
         setattr(kind, name, watched)
 

@@ -61,6 +61,7 @@ HOMES = {
         "geodiff.models.kl_codec",
         "geodiff.models.prior_network",
         "geodiff.models.probe",
+        "geodiff.models.sampling_blocks",
         "geodiff.models.token_denoiser",
         "geodiff.models.vq_codec",
     },

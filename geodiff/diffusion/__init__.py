@@ -7,6 +7,7 @@ the samplers are plain functions of it.
 
 from geodiff.diffusion.blend import count_windows, cover, gaussian, offsets, tent, uniform
 from geodiff.diffusion.denoise import Denoise, Guided, Precondition, Switched, Velocity, Windowed
+from geodiff.diffusion.lanes import in_order, lanes_on
 from geodiff.diffusion.loss import flow_matching_loss
 from geodiff.diffusion.noise import NOISE_VERSION, plane
 from geodiff.diffusion.samplers import ancestral, dpmpp_2m, euler, heun
@@ -31,6 +32,8 @@ __all__ = [
     "flow_sigmas",
     "gaussian",
     "heun",
+    "in_order",
+    "lanes_on",
     "offsets",
     "plane",
     "published",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from geodiff.diffusion import canvas as memory
 from geodiff.diffusion.blend import count_windows, cover, offsets
+from geodiff.diffusion.lanes import in_order
 from geodiff.window import Window
 
 Denoise: TypeAlias = Callable[[Tensor, float], Tensor]
@@ -117,6 +118,7 @@ class Windowed:
     shifted: bool = True  # move the windows by blend.offsets at every step
     batch: int = 4  # windows a network call; the last batch is filled up by repetition
     anchor: tuple[int, int] = (0, 0)  # row, col of the lattice at which an unshifted window begins
+    lanes: int = 1  # network calls at a time, see lanes
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -163,9 +165,10 @@ class Windowed:
         total, norm = memory.zeros_like(x[0]), memory.zeros_like(x[0, 0])
         weights = self.weights.to(x)
         windows = self.windows(sigma)
-        for first in range(0, len(windows), self.batch):
-            group = windows[first : first + self.batch]
-            for window, clean in zip(group, self._predict(x, sigma, group), strict=True):
+        groups = [windows[i : i + self.batch] for i in range(0, len(windows), self.batch)]
+        predicted = in_order(lambda group: self._predict(x, sigma, group), groups, self.lanes)
+        for group, cleans in zip(groups, predicted, strict=True):
+            for window, clean in zip(group, cleans, strict=True):
                 rows, cols = window.within(self.canvas)
                 total[:, rows, cols] += weights * clean
                 norm[rows, cols] += weights

@@ -12,6 +12,7 @@ from torch import nn
 from geodiff.diffusion import Precondition
 from geodiff.models.casting import cast
 from geodiff.models.parts import read_network, write_network
+from geodiff.models.sampling_blocks import with_sampling_blocks
 from geodiff.models.torchvision_shim import ensure_torchvision
 
 ensure_torchvision()
@@ -225,9 +226,12 @@ class Denoiser:
         """The same denoiser on ``device``, for sampling only; its network is changed in place.
 
         In bfloat16 the weights of all products stay in it, to the bit as autocast would make them
-        at every call, which takes some per cent of the time.
+        at every call, which takes some per cent of the time. On a CPU the blocks are exchanged for
+        those of ``sampling_blocks``.
         """
         cast(self.net, device=device)
+        if device.type == "cpu":
+            with_sampling_blocks(self.net)
         if self.bf16:
             for module in self.net.modules():
                 if isinstance(module, nn.Conv2d | nn.Linear):

@@ -181,13 +181,14 @@ class TokenDenoiser:
 
     def remembered(self, key: bytes, grid: torch.Tensor | None) -> torch.Tensor:
         """The same for one window, computed at its first use."""
-        if key not in self.contexts:
+        made = self.contexts.pop(key, None)  # each step is safe with calls beside each other
+        if made is None:
             made = self.conditioner.tokens(None if grid is None else grid.to(self.device))
-            self.contexts[key] = made if self.constants is None else self.constants(made)
-            while len(self.contexts) > KEPT:
-                self.contexts.popitem(last=False)
-        self.contexts.move_to_end(key)
-        return self.contexts[key]
+            made = made if self.constants is None else self.constants(made)
+        self.contexts[key] = made
+        while len(self.contexts) > KEPT:
+            self.contexts.popitem(last=False)
+        return made
 
     def to(self, device: torch.device) -> TokenDenoiser:
         """The same denoiser on ``device``, for sampling only; its networks are changed in place."""

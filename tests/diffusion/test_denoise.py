@@ -185,6 +185,12 @@ def test_result_is_the_same_to_the_bit_for_every_batch_size(batch: int) -> None:
     assert torch.equal(last(heun(windowed(batch=batch), start(), SIGMAS)), one)
 
 
+@pytest.mark.parametrize("lanes", [2, 3, 50])
+def test_calls_beside_each_other_change_no_bit(lanes: int) -> None:
+    one = last(heun(windowed(batch=2), start(), SIGMAS))
+    assert torch.equal(last(heun(windowed(batch=2, lanes=lanes), start(), SIGMAS)), one)
+
+
 def test_every_network_call_has_the_constant_size() -> None:
     shapes: set[tuple[int, ...]] = set()
 

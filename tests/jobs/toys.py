@@ -33,6 +33,7 @@ class Toy:
     calls: list[int] = field(default_factory=list)  # images of every call
 
     sigma_max = 99.0
+    device = torch.device("cpu")
 
     def predicted(self, x: Tensor, known: Tensor | None) -> Tensor:
         """One image (channel, row, col) and its field (feature, row, col), in any precision."""

@@ -157,11 +157,13 @@ class Sampling:
         height, width = max(canvas.height, self.size), max(canvas.width, self.size)
         return Window(canvas.row, canvas.col, height, width)
 
-    def windowed(self, at: Callable[[Sequence[Window]], Denoise], canvas: Window) -> Windowed:
+    def windowed(
+        self, at: Callable[[Sequence[Window]], Denoise], canvas: Window, lanes: int = 1
+    ) -> Windowed:
         """Fuse the windows of ``canvas`` whose conditions ``at`` binds."""
         return Windowed(
             at, canvas, self.size, self.strides, WEIGHTS[self.weights](self.size), self.sigmas,
-            self.shifted, self.batch, self.anchor(canvas),
+            self.shifted, self.batch, self.anchor(canvas), lanes,
         )  # fmt: skip
 
     def anchor(self, canvas: Window) -> tuple[int, int]:

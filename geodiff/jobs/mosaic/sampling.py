@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 from torch import Tensor
 
-from geodiff.diffusion import Denoise, Steered
+from geodiff.diffusion import Denoise, Steered, lanes_on
 from geodiff.diffusion import canvas as memory
 from geodiff.diffusion.noise import plane
 from geodiff.errors import DataError
@@ -158,7 +158,7 @@ def denoise(
             made[0, :, strip.within(canvas)[0]] = torch.from_numpy(values) * scale
         return made
 
-    fused: Denoise = sampling.windowed(at, canvas)
+    fused: Denoise = sampling.windowed(at, canvas, lanes_on(model.device, sampling.batch))
     if conditions.asked is not None and model.probe is not None:
         steering = Steering(model.probe, conditions.asked, canvas, sampling.steer)
         fused = Steered(fused, steering, sampling.steered)

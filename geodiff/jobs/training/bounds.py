@@ -72,3 +72,16 @@ def check_strides(widths: Sequence[int], channels: int) -> None:
         )
     if widths[-1] % channels:
         raise UsageError(f"channels {channels} must divide the last of the widths {tuple(widths)}")
+
+
+def check_layers(name: str, layers: Sequence[int], widths: Sequence[int]) -> None:
+    """Raises UsageError unless there is a number of blocks for each of a codec's widths.
+
+    Between the first and the last there must be one, where the stride changes.
+    """
+    short = len(layers) != len(widths)
+    if short or min(layers) < 0 or min((*layers[1:-1], 1)) < 1:
+        raise UsageError(
+            f"{name} {tuple(layers)} must be {len(widths)} numbers, one for each of the widths "
+            f"{tuple(widths)}: at least 0 for the first and the last, at least 1 between them"
+        )

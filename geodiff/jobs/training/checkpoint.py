@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,9 @@ STATE = "state.safetensors"
 
 FORMER = "former.safetensors"
 """The checkpoint before that one: for a run whose weights were lost without a sign of it."""
+
+UNFINISHED = re.compile(r"\.tmp\w{6}")
+"""What safetensors calls a file that it has not finished."""
 
 FREE = frozenset(
     {"run", "steps", "learning_rate", "warmup", "decay", "clip", "device"}
@@ -41,6 +45,7 @@ def write_state(folder: Path, tensors: Mapping[str, torch.Tensor], step: int, co
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(dict(tensors), temporary, metadata=meta)
+        tidy(temporary)
         with suppress(OSError):
             (folder / FORMER).unlink(missing_ok=True)
             os.link(folder / STATE, folder / FORMER)
@@ -51,6 +56,20 @@ def write_state(folder: Path, tensors: Mapping[str, torch.Tensor], step: int, co
     finally:
         with suppress(OSError):  # a file where the folder should be
             temporary.unlink(missing_ok=True)
+
+
+def tidy(written: Path) -> None:
+    """Give a file that safetensors wrote the permissions of any other new file.
+
+    safetensors lets its owner alone read it. It also writes under a hidden name first: what killed
+    processes left of such files beside it is removed.
+    """
+    mask = os.umask(0o077)
+    os.umask(mask)
+    written.chmod(0o666 & ~mask)
+    for path in written.parent.iterdir():
+        if UNFINISHED.fullmatch(path.name):
+            path.unlink()
 
 
 def step_back(folder: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from geodiff.errors import UsageError
-from geodiff.jobs.training.bounds import check_numbers, check_strides, check_widths
+from geodiff.jobs.training.bounds import check_layers, check_numbers, check_strides, check_widths
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,13 @@ class CodecConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_strides(self.widths, self.channels)
+        check_layers("encoder_layers", self.encoder_layers, self.widths)
+        check_layers("decoder_layers", self.decoder_layers, self.widths)
+        if self.freeze_encoder and self.start_from is None:
+            raise UsageError(
+                "freeze_encoder keeps the encoder of a trained codec: name that codec's folder in "
+                "start_from, or leave freeze_encoder out"
+            )
         factor = 2 ** (len(self.widths) - 1)
         if self.crop < factor or self.crop % factor:
             raise UsageError(f"crop {self.crop} must be a multiple of the codec's factor {factor}")

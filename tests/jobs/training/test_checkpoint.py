@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +56,23 @@ def test_full_disk_keeps_the_former_checkpoint(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
     assert torch.equal(load_file(tmp_path / STATE)["a"], torch.zeros(10))
     assert {path.name for path in tmp_path.iterdir()} == {STATE, "progress.json"}
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027])
+def test_a_checkpoint_has_the_permissions_of_any_new_file(tmp_path: Path, mask: int) -> None:
+    former = os.umask(mask)
+    try:
+        write_state(tmp_path, {"a": torch.zeros(1)}, 1, CONFIG)
+    finally:
+        os.umask(former)
+    assert (tmp_path / STATE).stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_what_a_killed_save_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".tmpzI3s9O").write_bytes(b"half")
+    (tmp_path / ".tmp-notes").write_bytes(b"the user's")
+    write_state(tmp_path, {"a": torch.zeros(1)}, 1, CONFIG)
+    assert {p.name for p in tmp_path.iterdir()} == {STATE, "progress.json", ".tmp-notes"}
 
 
 def test_keys_that_shape_the_training_are_named(tmp_path: Path) -> None:

@@ -41,10 +41,10 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def test_fills_types_as_declared(tmp_path: Path) -> None:
-    text = LEAST + "widths = [8, 16]\nlearning_rate = 1\nweights = [1, 2.5]\nbf16 = false\n"
+    text = LEAST + "widths = [8, 8, 16, 16]\nlearning_rate = 1\nweights = [1, 2.5]\nbf16 = false\n"
     config = load_config(CodecConfig, written(tmp_path, text))
     assert config.datasets == ("a", "b")
-    assert config.widths == (8, 16)
+    assert config.widths == (8, 8, 16, 16)
     assert config.learning_rate == 1.0
     assert isinstance(config.learning_rate, float)
     assert config.weights == (1.0, 2.5)
@@ -167,6 +167,11 @@ def test_values_that_make_no_sense(changes: dict[str, Any], message: str) -> Non
         (CodecConfig, {"widths": (0, 8, 8)}, "two or more numbers from 1"),
         (CodecConfig, {"widths": (7, 9, 11)}, "9 comes after 7: it must be a multiple of 4"),
         (CodecConfig, {"channels": 3}, "channels 3 must divide the last of the widths"),
+        (CodecConfig, {"decoder_layers": (-1,)}, r"decoder_layers \(-1,\) must be 4 numbers"),
+        (CodecConfig, {"decoder_layers": (-1, 1, 1, 1)}, "at least 0 for the first and the last"),
+        (CodecConfig, {"encoder_layers": (0, 0, 1, 1)}, r"encoder_layers \(0, 0, 1, 1\) must be"),
+        (CodecConfig, {"encoder_layers": ()}, r"encoder_layers \(\) must be 4 numbers"),
+        (CodecConfig, {"freeze_encoder": True}, "name that codec's folder in start_from"),
         (CodecConfig, {"l2": -1.0}, r"l2 -1\.0 must be at least 0"),
         (DenoiserConfig, PARTS | {"widths": (16, 16)}, "the last one at least 32"),
         (DenoiserConfig, PARTS | {"widths": (10, 20)}, "multiples of 16"),

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from geodiff.geo.grid import PixelGrid
 from geodiff.jobs.datasets.dataset import PatchSet
+from geodiff.jobs.import_checkpoint import ImportRequest, import_checkpoint
 from geodiff.jobs.prepare import PrepareConfig, prepare
 from geodiff.jobs.variations.labelled import Labelled
 from geodiff.models.bundle import Model
+from geodiff.window import Window
 from tests.jobs.rasters import make_dataset, texture, write_raster
 from tests.tiny import tiny_model
 
@@ -315,3 +318,60 @@ def test_fewer_images_are_among_the_more(load):
     small, large = (arms.few(pool, count, seed=2) for count in (2, 5))
     assert [image.label for image in small] == list("aabb")
     assert {image.name for image in small} < {image.name for image in large}
+
+
+def test_seams_are_seen_at_the_borders_of_windows_alone(load):
+    blending = load("blending")
+    sampling = blending.replace(blending.settings("quality", 8, 1.0, 2), decode_stride=6)
+    lines = blending.borders(sampling, Window(0, 0, 24, 20), 4)
+    # Windows begin at 0, 6, 12 and, moved inside, 16; the image's own border is none.
+    assert [(edges // 4).tolist() for edges in lines] == [[6, 8, 12, 14, 16, 20], [6, 8, 12, 14]]
+    whole = texture(96, 80, seed=5)
+    assert blending.compare(whole, whole, lines, 4) == [1, 1, 1, 0]
+    made = whole // 2 + 60
+    for first, last in zip(lines[0][::2], lines[0][1::2], strict=True):
+        made[:, first:last] += 60
+    near, far, seam, differs = blending.compare(made, whole, lines, 4)
+    assert far == pytest.approx(0.25, abs=0.02)
+    assert near > 1
+    assert seam == near / far
+    assert differs > 10
+
+
+def test_a_codec_that_is_not_local_is_trained_and_blended(
+    load, dataset, tmp_path, monkeypatch, capsys
+):
+    write_raster(tmp_path / "scene.tif", texture(96, 96, seed=5))
+    blending = load("blending")
+    run = ["blending.py", str(tmp_path / "scene.tif"), "--codec", str(tmp_path / "codec")]
+    small = ["--side", "96", "--size", "8", "--train", str(dataset), "--minutes", "0.01"]
+    monkeypatch.setattr(sys, "argv", [*run, *small, "--strides", "8:uniform", "4:tent"])
+    blending.main()
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split(" | ") for line in lines if line.startswith(("| 8 |", "| 4 |"))]
+    assert [row[2] for row in rows] == ["1.0", "4.0"]
+    codec = blending.read_codec(tmp_path / "codec")
+    latents = codec.encode(torch.from_numpy(texture(96, 96, seed=5))[None])
+    plain = blending.settings("quality", 24, 1.0, 2)  # one window: nothing to blend
+    assert np.array_equal(blending.blended(codec, plain, latents), codec.decode(latents)[0].numpy())
+
+
+def test_a_local_codec_is_not_blended(load, folder):
+    with pytest.raises(SystemExit, match="this codec is local"):
+        load("blending").read_codec(folder)
+
+
+def test_a_checkpoint_of_the_published_layout_is_written(load, tmp_path):
+    importing = load("importing")
+    sizes = (
+        importing.UNetSizes(3, 3, (32, 64), 1, (False, True), 1, 24),
+        importing.CodecSizes((32, 32, 32), 1, (False, False, False), 3, 40, 3),
+        importing.ConditionerSizes("patch", 12, 24),
+    )
+    importing.write(tmp_path / "last.ckpt", *sizes)
+    request = ImportRequest(str(tmp_path / "last.ckpt"), str(tmp_path / "model"), kind="naip")
+    assert import_checkpoint(request).allowed == ()
+    assert importing.size(tmp_path / "last.ckpt") == "0.00 GB"
+    assert importing.measured("-c", "")[1] > 1
+    with pytest.raises(SystemExit, match="status 3"):
+        importing.measured("-c", "raise SystemExit(3)")

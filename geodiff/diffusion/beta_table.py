@@ -8,13 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+MOST = 100_000
+"""Steps of a table, at most."""
+
 
 @dataclass(frozen=True)
 class BetaTable:
     """Betas whose square roots run evenly from ``start``'s to ``end``'s in ``steps`` steps.
 
     What latent diffusion calls "linear" and diffusers "scaled_linear" (Rombach et al. 2022,
-    arXiv:2112.10752). Raises ValueError unless ``steps > 1`` and ``0 < start <= end < 1``.
+    arXiv:2112.10752). Raises ValueError unless ``1 < steps <= MOST`` and
+    ``0 < start <= end < 1``.
     """
 
     steps: int = 1000
@@ -22,10 +26,10 @@ class BetaTable:
     end: float = 0.0195
 
     def __post_init__(self) -> None:
-        if not (self.steps > 1 and 0 < self.start <= self.end < 1):
+        if not (1 < self.steps <= MOST and 0 < self.start <= self.end < 1):
             raise ValueError(
-                f"a table of betas needs steps above 1 and 0 < start <= end < 1, got {self.steps} "
-                f"steps from {self.start} to {self.end}"
+                f"a table of betas needs steps above 1 (at most {MOST}) and 0 < start <= end < 1, "
+                f"got {self.steps} steps from {self.start} to {self.end}"
             )
 
     @property

@@ -28,6 +28,9 @@ CHECKPOINT = "; `geodiff import` turns a checkpoint into a model directory"
 PIECE = 2**20
 """Bytes of a file that are in memory while it is hashed."""
 
+WIDEST = 4096
+"""Latents a side of a window, and pixels of a cell, at most."""
+
 DIFFUSERS = {"codec": ("vae", "vqvae"), "denoiser": ("unet",)}
 """Names of our parts in a folder of diffusers, which has a model_index.json; the first is ours."""
 
@@ -152,9 +155,9 @@ def checked(table: dict[str, Any]) -> dict[str, Any]:
     if not (0 < low <= high < float("inf") and 0 < gsd < float("inf")):
         raise ValueError(f"gsd {gsd} with gsd_range {low} to {high}: give metres above 0")
     cell = table.get("cell")
-    for name, least, what in (("window", table["window"], "latents"), ("cell", cell, "pixels")):
-        if least is not None and int(least) < 1:
-            raise ValueError(f"{name} {least}: give {what}, at least 1")
+    for name, given, what in (("window", table["window"], "latents"), ("cell", cell, "pixels")):
+        if given is not None and not 1 <= int(given) <= WIDEST:
+            raise ValueError(f"{name} {given}: give {what}, from 1 to {WIDEST}")
     if not 0 <= float(table.get("steer", 0.0)) < float("inf"):
         raise ValueError(f"steer {table['steer']}: give a number from 0")
     return {

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
-from geodiff.models.parts import UNREADABLE, half, unreadable
+from geodiff.models.directory import WIDEST
+from geodiff.models.parts import UNREADABLE, filled, half, unreadable
 from geodiff.models.torchvision_shim import ensure_torchvision
 
 
@@ -98,9 +99,10 @@ class Encoder:
         """Read what :meth:`save` wrote. Raises ModelError where parts are missing or misfit."""
         try:
             facts = json.loads((folder / "encoder.json").read_text())
-            net = CellNetwork(facts["network"], facts["dim"], facts["cell"])
-            net.load_state_dict(load_file(folder / "model.safetensors"))
+            network, dim, cell = str(facts["network"]), int(facts["dim"]), int(facts["cell"])
+            if not 1 <= cell <= WIDEST:
+                raise ValueError(f"its cells are {cell} px: they must be 1 to {WIDEST}")
+            net = filled(lambda: CellNetwork(network, dim, cell), folder / "model.safetensors")
         except UNREADABLE as error:
             raise unreadable("encoder", folder, error) from error
-        net = net.float().eval().requires_grad_(False)
-        return cls(net, facts["network"], facts["dim"], facts["cell"])
+        return cls(net, network, dim, cell)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from torch import nn
 
 from geodiff.errors import DataError, ModelError
 from geodiff.models.foreign.safetensors_file import read_safetensors
+from geodiff.models.foreign.stored import Stored
+from geodiff.models.limits import no_larger_than
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 """Name of the weights in diffusers' layout."""
@@ -72,27 +74,44 @@ def filled(make: Callable[[], nn.Module], path: Path) -> Any:
     Its weights are made once, each from the file: the network is built without memory, so that
     nothing is drawn at random first, and takes the numbers as its own. What is no weight (buffers
     that no file has) comes from a network built in full, where there is any. Raises what the
-    readers of damaged files raise, and RuntimeError for weights of another network.
+    readers of damaged files raise, RuntimeError for weights of another network, and ValueError
+    before it makes one that is far larger than the file.
     """
-    with torch.device("meta"):
-        net = make()
-    net.load_state_dict(renamed(single(path), net), assign=True)
-    if any(value.is_meta for value in (*net.parameters(), *net.buffers())):
-        net = make()
-        net.load_state_dict(renamed(single(path), net))
+    stored = tensors_of(path)
+    with no_larger_than(stored):
+        net = without_memory(make)
+        if net is not None:
+            net.load_state_dict(renamed(single(stored), net), assign=True)
+        if net is None or any(value.is_meta for value in (*net.parameters(), *net.buffers())):
+            net = make()
+            net.load_state_dict(renamed(single(stored), net))
     return net.float().eval().requires_grad_(False)
 
 
-def single(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file in memory of their own, with numbers in single precision.
+def without_memory(make: Callable[[], nn.Module]) -> nn.Module | None:
+    """The network without numbers; None for one that looks at numbers while it is made."""
+    try:
+        with torch.device("meta"):
+            return make()
+    except RuntimeError:
+        return None
+
+
+def tensors_of(path: Path) -> dict[str, Stored]:
+    """The tensors of a file, still in it. Raises DataError for a damaged file."""
+    if not path.is_file():
+        raise ValueError(f"it has no {path.name}")
+    return read_safetensors(path)
+
+
+def single(stored: Mapping[str, Stored]) -> dict[str, torch.Tensor]:
+    """The tensors in memory of their own, with numbers in single precision.
 
     One at a time is there as the file has it too. Raises DataError for a damaged file.
     """
-    if not path.is_file():
-        raise ValueError(f"it has no {path.name}")
     made = {}
-    for name, stored in read_safetensors(path).items():
-        held = stored.read()
+    for name, tensor in stored.items():
+        held = tensor.read()
         kind = torch.float32 if held.is_floating_point() else held.dtype
         made[name] = held.to(kind, copy=True)  # where PyTorch wants it: its kernels care
     return made

@@ -11,7 +11,7 @@ import torch
 from geodiff.diffusion.beta_table import BetaTable
 from geodiff.errors import ModelError
 from geodiff.models.conditioner import Conditioner, ConditionerSizes, LinearTokens
-from geodiff.models.directory import Directory
+from geodiff.models.directory import WIDEST, Directory
 from geodiff.models.parts import UNREADABLE, read_json, unreadable
 from geodiff.models.protocols import WindowDenoiser
 from geodiff.models.token_denoiser import TokenDenoiser, read_unet
@@ -32,7 +32,7 @@ def plain_facts(place: Directory) -> dict[str, Any]:
     unet = read_json(place.path("denoiser") / "config.json", "denoiser")
     try:
         window = int(unet["sample_size"])
-        if window < 1:
+        if not 1 <= window <= WIDEST:
             raise ValueError(f"sample_size is {window}")
         factor = 2 ** (len(codec["block_out_channels"]) - 1)
     except (KeyError, TypeError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -89,4 +90,34 @@ def test_damaged_parts_are_one_line(folder: Path, tmp_path: Path, broken: str, h
         (copy / broken).write_bytes(content[: len(content) // 2] if how == "truncated" else b"")
     with pytest.raises(ModelError, match=r"^the encoder in .* cannot be loaded: .+$") as caught:
         Encoder.load(copy)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("network", ["test_resnet", "test_vit", "test_convnext"])
+def test_a_network_is_read_without_drawing_one_at_random(network: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(CellNetwork(network, 8, 160).eval(), network, 8, 160)
+    encoder.save(tmp_path)
+    before = torch.get_rng_state()
+    loaded = Encoder.load(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert loaded.fingerprint == encoder.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"dim": 10**9}, "far larger network than the"),
+        ({"network": "vit_giant_patch14_clip_224"}, "far larger network than the|cannot be loaded"),
+        ({"cell": 10**6}, "its cells are 1000000 px"),
+    ],
+)
+def test_a_table_makes_no_far_larger_network(
+    changes: dict[str, object], told: str, tmp_path: Path
+) -> None:
+    Encoder(CellNetwork("test_resnet", 8, 16).eval(), "test_resnet", 8, 16).save(tmp_path)
+    path = tmp_path / "encoder.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ModelError, match=told) as caught:
+        Encoder.load(tmp_path)
     assert "\n" not in str(caught.value)

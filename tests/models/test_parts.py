@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -184,3 +185,39 @@ def test_a_hash_takes_no_memory_for_the_file(tmp_path: Path) -> None:
         tracemalloc.stop()
     expected = hashlib.sha256(b"codec/a.safetensors" + path.read_bytes())
     assert digest == expected.hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layers_per_block": 10**9},
+        {"transformer_layers_per_block": 10**9},
+        {"block_out_channels": [2**20, 2**20]},
+        {"cross_attention_dim": 10**12},
+    ],
+)
+def test_a_configuration_makes_no_network_far_larger_than_its_weights(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    write_network(unet(), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ModelError, match="far larger network than the") as caught:
+        read_network(UNet2DConditionModel, tmp_path, "denoiser")
+    assert "\n" not in str(caught.value)
+
+
+class Looking(nn.Linear):
+    """A network that looks at numbers while it is made, as some of timm's do."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 3)
+        self.rate = float(torch.linspace(0, 1, 3)[1])
+
+
+def test_a_network_that_looks_at_numbers_while_it_is_made(tmp_path: Path) -> None:
+    whole = Looking()
+    save_file(whole.state_dict(), tmp_path / "a.safetensors")
+    net = filled(Looking, tmp_path / "a.safetensors")
+    assert net.rate == 0.5
+    assert torch.equal(net.weight, whole.weight)

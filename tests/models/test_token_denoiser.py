@@ -197,7 +197,11 @@ def test_z_scores_ignore_the_length_of_a_vector() -> None:
     [
         ("denoiser/schedule.json", {"prediction": "sample"}, "prediction is 'sample'"),
         ("denoiser/schedule.json", {"beta_schedule": "linear"}, "beta_schedule is 'linear'"),
-        ("denoiser/schedule.json", {"beta_start": 2}, "needs steps above 1 and 0 < start"),
+        ("denoiser/schedule.json", {"beta_start": 2}, "needs steps above 1 .* and 0 < start"),
+        ("denoiser/schedule.json", {"steps": 10**12}, "at most 100000"),
+        ("denoiser/config.json", {"layers_per_block": 10**9}, "far larger network"),
+        ("denoiser/config.json", {"cross_attention_dim": 10**11}, "far larger network"),
+        ("conditioner/config.json", {"width": 10**11}, "far larger network"),
         ("conditioner/config.json", {"kind": "oracle"}, "unknown kind 'oracle'"),
         ("conditioner/config.json", {"normalise": "up"}, "unknown way 'up'"),
         ("conditioner/config.json", {"level": 1}, "knows no scales"),

@@ -11,8 +11,8 @@ from typing import Any
 from qgis.core import QgsTask
 from qgis.PyQt.QtCore import pyqtSignal
 
-from geodiff_qgis import managed
-from geodiff_qgis.environment import managed_program
+from geodiff_qgis import managed, runner, settings
+from geodiff_qgis.environment import VARIABLE, managed_program
 from geodiff_qgis.runner import Cancelled, RunError
 from geodiff_qgis.sources import tr
 from geodiff_qgis.task import flags
@@ -20,6 +20,8 @@ from geodiff_qgis.task import flags
 
 class InstallTask(QgsTask):
     """Makes the environment step by step; a failed or cancelled one is removed.
+
+    Once it works, those that were made here before and that nobody uses are removed.
 
     Raises managed.SetupError for a requirement that is none. ``ended`` as of `RunTask`, with the
     program in the result.
@@ -34,6 +36,7 @@ class InstallTask(QgsTask):
         super().__init__(tr("Geodiff: set up"), flags())
         self.root, self.requirement, self.error = root, requirement, ""
         managed.Recipe("python", managed.OLDEST_PYTHON, requirement)  # refuses what is none
+        self.chosen = [settings.value("executable")]
         self.tool: managed.Tool | None = None
         self.result: dict[str, Any] = {}
         InstallTask._alive.add(self)
@@ -69,6 +72,10 @@ class InstallTask(QgsTask):
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
         self.result = {"program": managed_program(str(folder))}
+        used = [*runner.running(), *self.chosen, os.environ.get(VARIABLE, "")]
+        for former in managed.outdated(recipe, self.root, used):
+            self.heard.emit(tr("Removing {}, which this one replaces").format(former))
+            shutil.rmtree(former, ignore_errors=True)
 
     def _answers(self, folder: Path) -> bool:
         """Whether its geodiff still runs: the Python that it was made of may be gone."""

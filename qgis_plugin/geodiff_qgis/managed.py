@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,31 @@ def is_whole(recipe: Recipe, root: Path) -> bool:
     """Whether just this environment is there already."""
     folder = recipe.folder(root)
     return (folder / CARD).is_file() and os.path.isfile(managed_program(str(folder)))
+
+
+def outdated(recipe: Recipe, root: Path, used: Iterable[str] = ()) -> list[Path]:
+    """The environments below ``root`` that were made here before this one and may be removed.
+
+    One counts only with its card, whose hash must be that of the folder's name, and as a virtual
+    environment that lies there itself. Where one of the ``used`` programs or folders lies it stays.
+    """
+    found = []
+    for card in sorted(root.glob(f"venv-*/{CARD}")):
+        folder = card.parent
+        if folder == recipe.folder(root) or folder.is_symlink():
+            continue
+        whole = os.path.abspath(folder)
+        paths = (os.path.abspath(os.path.expanduser(path)) for path in used if path.strip())
+        if any(Path(path).is_relative_to(whole) for path in paths):
+            continue
+        try:
+            told = json.loads(card.read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        own = isinstance(told, dict) and folder.name == f"venv-{told.get('hash')}"
+        if own and (folder / "pyvenv.cfg").is_file():
+            found.append(folder)
+    return found
 
 
 @contextlib.contextmanager

@@ -218,6 +218,11 @@ def stop_all(timeout: float = GRACE) -> None:
         run.stop(timeout)
 
 
+def running() -> list[str]:
+    """The programs of all runs of this process that have not ended."""
+    return [run.command[0] for run in list(_running)]
+
+
 def _read(stream: IO[bytes] | None, lines: queue.Queue[bytes | None]) -> None:
     """Put every line of a stream into a queue, then None."""
     if stream is not None:

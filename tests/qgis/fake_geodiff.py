@@ -1,7 +1,8 @@
 """Speaks as geodiff does, in a moment and without a model; FAKE_GEODIFF says how it behaves.
 
-ok, dies, killed, hangs, ignores, orphan, garbage, forgets, old, other, large, refuses. It writes
-the hidden files that geodiff writes, so that a test sees whether they are left.
+ok, dies, odd (dies of an odd seed), killed, hangs, ignores, orphan, garbage, forgets, old, other,
+large, refuses. It writes the hidden files that geodiff writes, so that a test sees whether they are
+left.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def run(out: Path) -> None:
     tell("load", 1, 1)
     tell("plan", 1, 1, notes=PLAN["notes"])
     tell("paint", 1, 2)
-    if MODE == "dies":
+    if MODE == "dies" or (MODE == "odd" and int(option("seed") or 0) % 2):
         (out.with_name(f".{out.stem}.geodiff-new.json")).write_text("{")
         sys.exit(
             "Error: cannot write a.tif: the disk is full (0.0 MB free on that disk): make room or "

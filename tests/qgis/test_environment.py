@@ -140,6 +140,34 @@ def test_only_a_whole_environment_counts(tmp_path: Path) -> None:
     assert managed.is_whole(recipe, tmp_path)
 
 
+def made(root: Path, requirement: str) -> Path:
+    """A whole environment as the plugin makes one, without what pip brings."""
+    recipe = managed.Recipe(sys.executable, (3, 11), requirement)
+    folder = recipe.folder(root)
+    program(Path(managed_program(str(folder))))
+    (folder / "pyvenv.cfg").write_text("home = /usr/bin")
+    managed.finish(recipe, root)
+    return folder
+
+
+def test_only_what_was_made_here_before_and_is_not_used_is_outdated(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    former, chosen, runs = (made(root, name) for name in ("a", "b", "c"))
+    now = managed.Recipe(sys.executable, (3, 11), "d")
+    made(root, "d")
+    for name in ("venv-mine", "venv-half", "venv-plain", "other"):
+        (root / name).mkdir()
+        (root / name / "pyvenv.cfg").write_text("home = /usr/bin")
+    (root / "venv-mine" / managed.CARD).write_text('{"hash": "another"}')
+    (root / "venv-half" / managed.CARD).write_text("{")
+    card = root / "venv-far" / managed.CARD  # one that lies elsewhere
+    (root / "venv-far").symlink_to(made(tmp_path / "elsewhere", "e"))
+    card.write_text('{"hash": "far"}')
+    used = [str(chosen), managed_program(str(runs)), ""]
+    assert managed.outdated(now, root, used) == [former]
+    assert managed.outdated(now, root) == sorted([former, chosen, runs])
+
+
 def test_two_at_once_are_refused_and_a_dead_ones_lock_is_taken(tmp_path: Path) -> None:
     refused = pytest.raises(managed.SetupError, match="another QGIS")
     with managed.locked(tmp_path), refused, managed.locked(tmp_path):

@@ -18,7 +18,7 @@ from qgis.PyQt import sip
 from qgis.PyQt.QtCore import QTimer
 
 from geodiff_qgis.provider import GeodiffProvider
-from tests.qgis.in_qgis import picture, raster_layer, utm
+from tests.qgis.in_qgis import picture, raster_layer, until, utm
 
 EXTENT = "380000,380150,3990000,3990150 [EPSG:32611]"
 PLUGINS = "/usr/share/qgis/python/plugins"
@@ -85,6 +85,22 @@ def test_each_row_is_a_run_and_each_mosaic_a_layer(
     assert synthetic() == [
         "one (synthetic, seed 0)", "three (synthetic, seed 2)", "two (synthetic, seed 1)",
     ]  # fmt: skip
+
+
+def test_a_row_that_fails_keeps_the_others_and_no_task(
+    batch: Any, fake_program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """QGIS would wait for the task as it closes."""
+    monkeypatch.setenv("FAKE_GEODIFF_TIFF", picture(tmp_path / "template.tif"))
+    monkeypatch.setenv("FAKE_GEODIFF", "odd")
+    rows = [
+        {"EXTENT": EXTENT, "SEED": number, "OUTPUT": str(tmp_path / f"{name}.tif")}
+        for number, name in enumerate(("one", "two", "three"))
+    ]
+    batch("synthesize", rows).runAlgorithm()
+    assert synthetic() == ["one (synthetic, seed 0)", "three (synthetic, seed 2)"]
+    assert not list(tmp_path.glob("*two*"))
+    assert until(lambda: not QgsApplication.taskManager().activeTasks())
 
 
 def test_a_batch_can_be_cancelled_while_its_child_is_silent(

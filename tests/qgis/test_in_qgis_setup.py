@@ -101,6 +101,20 @@ def test_an_environment_is_made_once_unless_it_broke(qgis_app: Any, tmp_path: Pa
     assert not (root / "lock").exists()
 
 
+def test_a_newer_environment_replaces_the_former_once_it_works(
+    qgis_app: Any, tmp_path: Path
+) -> None:
+    root, newer = tmp_path / "root", tmp_path / "newer"
+    newer.mkdir()
+    former, _ = ended(InstallTask(wheel(tmp_path), root))
+    _, error = ended(InstallTask(wheel(newer, broken=True), root))
+    assert error
+    assert managed.newest_program(root) == former["program"]
+    now, error = ended(InstallTask(wheel(newer), root))
+    assert error == ""
+    assert [str(path) for path in root.iterdir()] == [str(Path(now["program"]).parents[1])]
+
+
 def test_a_failed_installation_leaves_nothing(qgis_app: Any, tmp_path: Path) -> None:
     root = tmp_path / "root"
     facts, error = ended(InstallTask(wheel(tmp_path, broken=True), root))

@@ -9,6 +9,7 @@ import xml.etree.ElementTree
 import zipfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -67,12 +68,54 @@ def test_the_metadata_is_what_qgis_asks_for(metadata: configparser.SectionProxy)
     assert f"## {metadata['version']}" in changes
 
 
-def test_an_address_in_the_metadata_is_one(
-    package: ModuleType, metadata: configparser.SectionProxy
+def test_the_metadata_has_the_changes_of_its_version(metadata: configparser.SectionProxy) -> None:
+    changes = (PLUGIN / "CHANGELOG.md").read_text("utf-8")
+    version, _, told = metadata["changelog"].partition("\n")
+    assert version == metadata["version"]
+    own = changes.split(f"## {version}\n")[1].partition("\n## ")[0]
+    assert told.splitlines() == own.splitlines()
+
+
+ADDRESSES = ["--repository=https://example.org/r", "--tracker=https://example.org/t"]
+WHOLE = [*ADDRESSES, "--homepage=https://example.org", "--email=a@example.org"]
+
+
+def test_what_is_missing_is_said_and_refused_only_for_publishing(
+    package: ModuleType, metadata: configparser.SectionProxy, tmp_path: Path, capsys: Any
 ) -> None:
-    """plugins.qgis.org opens them; what is not known yet is left out, and package.py says so."""
-    for name in ("tracker", "repository", "homepage"):
-        assert (name in package.missing()) != (metadata.get(name, "").startswith("https://"))
+    path = tmp_path / "plugin.zip"
+    missing = [name for name in ("email", "repository") if not metadata.get(name)]
+    assert package.main([str(path), "--publish"]) == (1 if missing else 0)
+    assert path.exists() != bool(missing)
+    said = capsys.readouterr().err
+    for name in missing:
+        assert f"would refuse it: {name} is missing" in said
+    assert package.main([str(path)]) == 0
+    assert path.exists()
+
+
+def test_addresses_that_are_given_stand_in_the_zip(
+    package: ModuleType, tmp_path: Path, capsys: Any
+) -> None:
+    path = tmp_path / "plugin.zip"
+    assert package.main([str(path), "--publish", *WHOLE]) == 0
+    assert capsys.readouterr().err == ""
+    parser = configparser.ConfigParser()
+    with zipfile.ZipFile(path) as archive:
+        parser.read_string(archive.read("geodiff_qgis/metadata.txt").decode("utf-8"))
+    assert parser["general"]["email"] == "a@example.org"
+    assert parser["general"]["repository"] == "https://example.org/r"
+    assert parser["general"]["name"] == package.metadata()["name"]
+
+
+@pytest.mark.parametrize("wrong", ["--email=nobody", "--repository=nowhere", "--tracker=file:///x"])
+def test_what_is_no_address_is_refused(
+    package: ModuleType, wrong: str, tmp_path: Path, capsys: Any
+) -> None:
+    path = tmp_path / "plugin.zip"
+    assert package.main([str(path), "--publish", *WHOLE, wrong]) == 1
+    assert "is no address" in capsys.readouterr().err
+    assert not path.exists()
 
 
 def test_the_metadata_has_nothing_that_the_repository_reads_as_a_reference() -> None:

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 from qgis.core import (
     QgsProcessingAlgorithm,
     QgsProcessingContext,
-    QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingLayerPostProcessorInterface,
     QgsProcessingParameterDefinition,
@@ -18,6 +17,7 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QCoreApplication, QThread
 
 from geodiff_qgis import environment, result, settings
+from geodiff_qgis.algorithms.refusal import refusal
 from geodiff_qgis.events import Progress
 from geodiff_qgis.request import Request
 from geodiff_qgis.runner import Cancelled, Run, RunError
@@ -82,7 +82,7 @@ class GeodiffAlgorithm(QgsProcessingAlgorithm):
             self.request = self.asked(given, context, feedback)
             self.program = settings.program()
         except (Unusable, ValueError, environment.NotFound) as error:
-            raise QgsProcessingException(str(error)) from error
+            raise refusal(str(error)) from error
         return True
 
     def processAlgorithm(
@@ -103,7 +103,7 @@ class GeodiffAlgorithm(QgsProcessingAlgorithm):
         except Cancelled:
             return {}
         except (RunError, environment.NotFound) as error:
-            raise QgsProcessingException(self.in_dialog(str(error))) from error
+            raise refusal(self.in_dialog(str(error))) from error
         return self.results(run.result, context)
 
     def in_dialog(self, text: str) -> str:

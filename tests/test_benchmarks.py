@@ -353,7 +353,8 @@ def test_a_codec_that_is_not_local_is_trained_and_blended(
     codec = blending.read_codec(tmp_path / "codec")
     latents = codec.encode(torch.from_numpy(texture(96, 96, seed=5))[None])
     plain = blending.settings("quality", 24, 1.0, 2)  # one window: nothing to blend
-    assert np.array_equal(blending.blended(codec, plain, latents), codec.decode(latents)[0].numpy())
+    alone = blending.blended(codec, plain, latents).astype(int)
+    assert np.abs(alone - codec.decode(latents)[0].numpy()).max() <= 1
 
 
 def test_a_local_codec_is_not_blended(load, folder):
@@ -371,7 +372,9 @@ def test_a_checkpoint_of_the_published_layout_is_written(load, tmp_path):
     importing.write(tmp_path / "last.ckpt", *sizes)
     request = ImportRequest(str(tmp_path / "last.ckpt"), str(tmp_path / "model"), kind="naip")
     assert import_checkpoint(request).allowed == ()
-    assert importing.size(tmp_path / "last.ckpt") == "0.00 GB"
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "file").write_bytes(bytes(3 * 10**7))
+    assert importing.size(tmp_path / "more") == "0.03 GB"
     assert importing.measured("-c", "")[1] > 1
     with pytest.raises(SystemExit, match="status 3"):
         importing.measured("-c", "raise SystemExit(3)")

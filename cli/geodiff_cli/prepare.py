@@ -114,3 +114,8 @@ def prepare(
         ]
         click.echo(f"{summary.places} places; left out: {', '.join(left) or 'nothing'}")
         click.echo(f"a sample is in {summary.contact}")
+        if not summary.val:
+            click.echo(
+                "nothing to validate with: give more places, a higher --val-fraction, smaller "
+                "places with --block, or a --split-table"
+            )

@@ -57,7 +57,7 @@ def assemble(request: AssembleRequest) -> Model:
             source = Path(folder)
             if not source.is_dir():
                 raise ModelError(f"the {part} {source} is not a directory")
-            shutil.copytree(source, building / part)
+            shutil.copytree(source, building / part, copy_function=shutil.copyfile)
         (building / "model.toml").write_text(facts(request), encoding="utf-8")
         if request.card:
             shutil.copyfile(request.card, building / "README.md")

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from geodiff.models.files import tidy
 from geodiff.models.parts import UNREADABLE, filled, unreadable
 from geodiff.models.summarizer import Summarizer
 
@@ -131,6 +132,7 @@ def write_conditioner(
     facts = json.dumps(asdict(sizes), indent=2)
     (folder / "config.json").write_text(facts + "\n", encoding="utf-8")
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    tidy(folder / WEIGHTS)
 
 
 def new_conditioner(sizes: ConditionerSizes) -> nn.Module:

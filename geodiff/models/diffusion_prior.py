@@ -20,6 +20,7 @@ from geodiff.diffusion.blend import tent
 from geodiff.diffusion.denoise import Denoise
 from geodiff.diffusion.noise import plane
 from geodiff.errors import ModelError, UsageError
+from geodiff.models.files import tidy
 from geodiff.models.parts import UNREADABLE, read_network, unreadable, write_network
 from geodiff.models.prior import AtlasPrior
 from geodiff.models.prior_condition import Condition
@@ -187,6 +188,7 @@ class DiffusionPrior:
             {name: np.ascontiguousarray(part) for name, part in parts.items()},
             folder / "whitening.safetensors",
         )
+        tidy(folder / "whitening.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> DiffusionPrior:

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from geodiff.models.directory import WIDEST
+from geodiff.models.files import tidy
 from geodiff.models.parts import UNREADABLE, filled, half, unreadable
 from geodiff.models.torchvision_shim import ensure_torchvision
 
@@ -93,6 +94,7 @@ class Encoder:
         facts = {"network": self.network, "dim": self.dim, "cell": self.cell}
         (folder / "encoder.json").write_text(json.dumps(facts, indent=1))
         save_file(half(self.net), folder / "model.safetensors")
+        tidy(folder / "model.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> Encoder:

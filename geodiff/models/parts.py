@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from geodiff.errors import DataError, ModelError
+from geodiff.models.files import tidy
 from geodiff.models.foreign.safetensors_file import read_safetensors
 from geodiff.models.foreign.stored import Stored
 from geodiff.models.limits import no_larger_than
@@ -148,6 +149,7 @@ def write_tensors(net: Any, tensors: dict[str, torch.Tensor], folder: Path) -> N
     """Write the configuration of ``net`` with the numbers ``tensors``, in their own precision."""
     write_config(net, folder)
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    tidy(folder / WEIGHTS)
 
 
 def stream_tensors(

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from geodiff.diffusion.noise import plane
 from geodiff.errors import ModelError, UsageError
+from geodiff.models.files import tidy
 from geodiff.models.parts import UNREADABLE, unreadable
 from geodiff.models.prior_condition import Condition
 from geodiff.window import Window
@@ -139,6 +140,7 @@ class AtlasPrior:
         (folder / "prior.json").write_text(json.dumps(facts, indent=1))
         blocks: NDArray[Any] = self.blocks.astype(np.float16)
         save_file({"blocks": blocks, "places": self.places}, folder / "atlas.safetensors")
+        tidy(folder / "atlas.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> AtlasPrior:

@@ -129,6 +129,8 @@ def dataset(invoke: Invoke, tmp_path: Path) -> Path:
         "set: 12 patches for training, 0 for validation, 32 px, 0.6 m per pixel\n"
         "1 places; left out: nothing\n"
         "a sample is in set/contact.png\n"
+        "nothing to validate with: give more places, a higher --val-fraction, smaller places with "
+        "--block, or a --split-table\n"
     )
     return tmp_path / "set"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from geodiff.errors import ModelError, UsageError
 from geodiff.models import shipped
 from geodiff.models.bundle import PARTS, Model
+from geodiff.models.parts import write_network
 from geodiff.models.prior import AtlasPrior
 from geodiff.models.probe import LatentNetwork, Probe
 from tests.tiny import probed_model
@@ -106,6 +108,23 @@ def test_parts_that_do_not_fit_are_refused(copy: Path) -> None:
     AtlasPrior.fit(blocks).save(copy / "prior")
     with pytest.raises(ModelError, match="embedding length is 8 in encoder, 5 in prior"):
         Model.load(copy)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_weights_have_the_permissions_of_any_new_file(
+    model: Model, tmp_path: Path, mask: int
+) -> None:
+    (tmp_path / ".tmpAbC123").touch()  # what a killed process left
+    former = os.umask(mask)
+    try:
+        model.encoder.save(tmp_path)
+        write_network(model.denoiser.net, tmp_path)
+        AtlasPrior.fit(np.ones((9, 2, 2, 5), np.float32)).save(tmp_path)
+    finally:
+        os.umask(former)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 3
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~mask}
+    assert not (tmp_path / ".tmpAbC123").exists()
 
 
 def test_a_probe_is_a_part_that_may_be_missing(model: Model, folder: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class Collected:
     rows: list[dict[str, Any]] = field(default_factory=list)
     kept: list[tuple[Part, list[int]]] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
-    distances: set[float] = field(default_factory=set)
+    distances: dict[float, str] = field(default_factory=dict)  # a source of each
 
     def __post_init__(self) -> None:
         self.seen = Seen(self.fetch, not self.config.keep_near)
@@ -51,12 +51,14 @@ class Collected:
 
         Raises DataError where sources differ by more than 5 % in metres per pixel.
         """
-        self.distances |= {row["gsd"] for row in part.rows}
+        for row in part.rows:
+            self.distances.setdefault(row["gsd"], source.name)
         low, high = min(self.distances, default=1.0), max(self.distances, default=1.0)
         if high > 1.05 * low:
             raise DataError(
-                f"the sources have {low:.3g} to {high:.3g} m per pixel: prepare each size into its "
-                "own folder, or give --res to resample them to one"
+                f"the sources have {low:.3g} m per pixel ({self.distances[low]}) to {high:.3g} "
+                f"({self.distances[high]}): prepare each size into its own folder, leave one out "
+                "with --exclude, or give --res to resample them to one"
             )
         for reason, count in part.skipped.items():
             self.skipped[reason] = self.skipped.get(reason, 0) + count

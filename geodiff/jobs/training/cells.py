@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from geodiff.errors import DataError
-from geodiff.geo.writing import write_failure
 from geodiff.jobs.datasets.dataset import PatchSet, orient
+from geodiff.jobs.training.checkpoint import encoding
 from geodiff.jobs.training.latents import ENCODED_AT_ONCE, cache_file, embed_cells, files, room
 from geodiff.models.encoder import Encoder
 from geodiff.steps import Step
@@ -77,25 +77,25 @@ def encode_cells(
         )
     side, turns = height // encoder.cell, turns_of(count, orientations)
     unfinished = target.with_suffix(".tmp.npy")
-    try:
+    with encoding(cache, [unfinished]):
         cache.mkdir(parents=True, exist_ok=True)
         cells = room(unfinished, (count, orientations, side, side, encoder.dim))
-    except OSError as error:
-        raise write_failure(cache, error) from error
-    device = next(encoder.net.parameters()).device
-    together = ENCODED_AT_ONCE.get(device.type, 64)
-    for first in range(0, count, together):
-        rows = range(first, min(first + together, count))
-        turned = [
-            orient(np.array(patches.pixels[row]), int(turn)) for row in rows for turn in turns[row]
-        ]
-        pixels = torch.from_numpy(np.stack(turned)).permute(0, 3, 1, 2)
-        with torch.autocast(device.type, torch.bfloat16):
-            found = embed_cells(pixels, encoder)
-        cells[first : rows.stop] = found.reshape(len(rows), *cells.shape[1:])
-        yield Step(f"embed {patches.path.name}", rows.stop, count)
-    cells.flush()
-    unfinished.replace(target)
+        device = next(encoder.net.parameters()).device
+        together = ENCODED_AT_ONCE.get(device.type, 64)
+        for first in range(0, count, together):
+            rows = range(first, min(first + together, count))
+            turned = [
+                orient(np.array(patches.pixels[row]), int(turn))
+                for row in rows
+                for turn in turns[row]
+            ]
+            pixels = torch.from_numpy(np.stack(turned)).permute(0, 3, 1, 2)
+            with torch.autocast(device.type, torch.bfloat16):
+                found = embed_cells(pixels, encoder)
+            cells[first : rows.stop] = found.reshape(len(rows), *cells.shape[1:])
+            yield Step(f"embed {patches.path.name}", rows.stop, count)
+        cells.flush()
+        unfinished.replace(target)
 
 
 def open_cells(

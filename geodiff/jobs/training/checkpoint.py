@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,13 @@ from safetensors.torch import save_file
 
 from geodiff.errors import DataError, OutputError
 from geodiff.geo.writing import WRITE_ERRORS, write_failure
+from geodiff.models.files import tidy
 
 STATE = "state.safetensors"
 """Name of the checkpoint in a run's folder."""
 
 FORMER = "former.safetensors"
 """The checkpoint before that one: for a run whose weights were lost without a sign of it."""
-
-UNFINISHED = re.compile(r"\.tmp\w{6}")
-"""What safetensors calls a file that it has not finished."""
 
 FREE = frozenset(
     {"run", "steps", "learning_rate", "warmup", "decay", "clip", "device"}
@@ -58,20 +55,6 @@ def write_state(folder: Path, tensors: Mapping[str, torch.Tensor], step: int, co
             temporary.unlink(missing_ok=True)
 
 
-def tidy(written: Path) -> None:
-    """Give a file that safetensors wrote the permissions of any other new file.
-
-    safetensors lets its owner alone read it. It also writes under a hidden name first: what killed
-    processes left of such files beside it is removed.
-    """
-    mask = os.umask(0o077)
-    os.umask(mask)
-    written.chmod(0o666 & ~mask)
-    for path in written.parent.iterdir():
-        if UNFINISHED.fullmatch(path.name):
-            path.unlink()
-
-
 def step_back(folder: Path) -> bool:
     """Put the former checkpoint in the place of the last one; whether there was one."""
     try:
@@ -79,6 +62,19 @@ def step_back(folder: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def encoding(cache: Path, unfinished: Sequence[Path]) -> Iterator[None]:
+    """Turn a failing disk into one OutputError, and remove what is still under ``unfinished``."""
+    try:
+        yield
+    except OSError as error:
+        raise run_failure(cache, error) from error
+    finally:
+        for path in unfinished:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def run_failure(path: Path, error: BaseException) -> OutputError:

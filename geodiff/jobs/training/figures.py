@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geodiff.errors import OutputError
 from geodiff.geo.writing import WRITE_ERRORS
 from geodiff.jobs.training.checkpoint import run_failure
 from geodiff.jobs.training.sheets import write_png
@@ -66,7 +67,11 @@ class Figures:
 
     def picture(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
         """A sheet (row, col, 3) as samples/NAME-STEP.png."""
-        write_png(self.path.parent / "samples" / f"{name}-{step:07d}.png", image)
+        path = self.path.parent / "samples" / f"{name}-{step:07d}.png"
+        try:
+            write_png(path, image)
+        except OutputError as error:
+            raise run_failure(path, error.__cause__ or error) from error
         if self.board is not None:
             self.board.add_image(name, image, step, dataformats="HWC")
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from geodiff.errors import DataError
 from geodiff.geo.slerp import slerp
-from geodiff.geo.writing import write_failure
 from geodiff.jobs.datasets.dataset import PatchSet, orient, reserve
+from geodiff.jobs.training.checkpoint import encoding
 from geodiff.jobs.training.ranks import Ranks
 from geodiff.models.codec import Codec
 from geodiff.models.encoder import Encoder
@@ -65,35 +65,33 @@ def encode_set(
             f"{patches.path} has patches of {height} x {width} px: they must be square, a multiple "
             f"of the encoder's cell of {cell} px, and that one of the codec's factor {f}"
         )
-    cache.mkdir(parents=True, exist_ok=True)
-    shapes = (
-        (count, orientations, codec.channels, height // f, width // f),
-        (count, orientations, height // cell, width // cell, encoder.dim),
-    )
     names = [path.with_suffix(".tmp.npy") for path in files(target)]
-    try:
+    with encoding(cache, names):
+        cache.mkdir(parents=True, exist_ok=True)
+        shapes = (
+            (count, orientations, codec.channels, height // f, width // f),
+            (count, orientations, height // cell, width // cell, encoder.dim),
+        )
         latents, cells = (room(name, shape) for name, shape in zip(names, shapes, strict=True))
-    except OSError as error:
-        raise write_failure(cache, error) from error
-    device = next(encoder.net.parameters()).device
-    together = ENCODED_AT_ONCE.get(device.type, 64)
-    for first in range(0, count, together):
-        rows = range(first, min(first + together, count))
-        turned = [
-            orient(np.array(patches.pixels[row]), (row * 3 + k * 5) % 8)
-            for row in rows
-            for k in range(orientations)
-        ]
-        pixels = torch.from_numpy(np.stack(turned)).permute(0, 3, 1, 2)
-        with torch.autocast(device.type, torch.bfloat16):
-            z = codec.encode(pixels.contiguous(memory_format=torch.channels_last)).cpu().numpy()
-            e = embed_cells(pixels, encoder)
-        latents[first : rows.stop] = z.reshape(len(rows), orientations, *z.shape[1:])
-        cells[first : rows.stop] = e.reshape(len(rows), orientations, *e.shape[1:])
-        yield Step(f"encode {patches.path.name}", rows.stop, count)
-    for values, name, path in zip((latents, cells), names, files(target), strict=True):
-        values.flush()
-        name.replace(path)  # the cells last: where they are, both are
+        device = next(encoder.net.parameters()).device
+        together = ENCODED_AT_ONCE.get(device.type, 64)
+        for first in range(0, count, together):
+            rows = range(first, min(first + together, count))
+            turned = [
+                orient(np.array(patches.pixels[row]), (row * 3 + k * 5) % 8)
+                for row in rows
+                for k in range(orientations)
+            ]
+            pixels = torch.from_numpy(np.stack(turned)).permute(0, 3, 1, 2)
+            with torch.autocast(device.type, torch.bfloat16):
+                z = codec.encode(pixels.contiguous(memory_format=torch.channels_last)).cpu().numpy()
+                e = embed_cells(pixels, encoder)
+            latents[first : rows.stop] = z.reshape(len(rows), orientations, *z.shape[1:])
+            cells[first : rows.stop] = e.reshape(len(rows), orientations, *e.shape[1:])
+            yield Step(f"encode {patches.path.name}", rows.stop, count)
+        for values, name, path in zip((latents, cells), names, files(target), strict=True):
+            values.flush()
+            name.replace(path)  # the cells last: where they are, both are
 
 
 def encode_sets(

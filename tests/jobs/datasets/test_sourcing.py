@@ -79,7 +79,7 @@ def test_items_of_two_sizes_are_refused_or_resampled(tmp_path: Path) -> None:
     )
     root = catalogue(tmp_path, [coarse, item(tmp_path, "fine", 3, 2020)])
     config = replace(SMALL, stac=root)
-    with pytest.raises(DataError, match=r"0\.6 to 1 m per pixel: .*--res"):
+    with pytest.raises(DataError, match=r"0\.6 m per pixel \(fine\) to 1 \(coarse\): .*--res"):
         drain(prepare([], tmp_path / "set", config))
     assert not (tmp_path / "set").exists()
     summary = drain(prepare([], tmp_path / "set", replace(config, res=1.2, patch=16)))

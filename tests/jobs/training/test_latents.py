@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from odc.geo.geobox import GeoBox
 
-from geodiff.errors import DataError
+from geodiff.errors import DataError, OutputError
 from geodiff.geo.embeddings import EmbeddingGrid
 from geodiff.geo.grid import PixelGrid
 from geodiff.jobs.datasets.dataset import PatchSet, orient
@@ -143,3 +144,29 @@ def test_a_killed_encoding_is_done_again(
     again = open_set(patches, TURNS, tmp_path, "key")
     assert np.array_equal(again.latents, encoded.latents)
     assert all(".tmp" not in path.name for path in tmp_path.iterdir())
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("where", ["reserve", "orient"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    where: str, patches: PatchSet, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"geodiff.jobs.training.latents.{where}", full_disk)
+    with pytest.raises(OutputError, match="No space left") as told:
+        list(encode_set(patches, model.codec, model.encoder, 1, tmp_path, "key"))
+    assert "--run" in str(told.value)
+    assert "--out" not in str(told.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_abandoned_encoding_leaves_nothing(
+    patches: PatchSet, model: Model, tmp_path: Path
+) -> None:
+    steps = encode_set(patches, model.codec, model.encoder, 1, tmp_path, "key")
+    next(iter(steps))
+    assert list(tmp_path.iterdir()) != []
+    steps.close()  # type: ignore[attr-defined]
+    assert list(tmp_path.iterdir()) == []

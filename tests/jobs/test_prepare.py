@@ -226,9 +226,7 @@ def test_sources_of_two_sizes_are_refused(raw: Path, tmp_path: Path) -> None:
     write_raster(raw / "near.tif", texture(32, 32, 1), transform=Affine(0.62, 0, 0, 0, -0.62, 0))
     assert len(run(raw, tmp_path / "set").pixels) == 7
     write_raster(raw / "far.tif", texture(32, 32, 2), transform=Affine(1, 0, 0, 0, -1, 0))
-    with pytest.raises(
-        DataError, match=r"0\.62 m per pixel \(near\) to 1 \(far\): .*--exclude"
-    ):
+    with pytest.raises(DataError, match=r"0\.62 m per pixel \(near\) to 1 \(far\): .*--exclude"):
         run(raw, tmp_path / "mixed")
     assert not (tmp_path / "mixed").exists()
     patches = run(raw, tmp_path / "mixed", replace(SMALL, res=1.0))

@@ -21,7 +21,7 @@ from geodiff.geo.bands import check_type, choose_bands, is_masked
 from geodiff.geo.catalogues import SECONDS
 from geodiff.geo.grid import PixelGrid
 from geodiff.geo.placement import Placement
-from geodiff.geo.provenance import clean_href
+from geodiff.geo.provenance import clean_href, is_remote
 from geodiff.geo.raster import Pixels, Reference
 from geodiff.geo.search import Found
 from geodiff.geo.signing import is_denied, is_signed, remote, renew, sign, unreadable
@@ -33,6 +33,9 @@ T = TypeVar("T")
 
 NAMES = ("red", "green", "blue")
 
+OWN = ("GTiff", "LIBERTIFF", "JP2OpenJPEG", "JPEG", "JPEGXL", "PNG", "WEBP")
+"""GDAL's drivers of files that hold their own pixels; a VRT or a STAC item leads to any others."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -42,6 +45,7 @@ class Reading:
     scale: tuple[float, float] | None = None  # values that become 0 and 255
     timeout: float = SECONDS  # seconds
     requester_pays: bool = False
+    any_href: bool = False  # take also what may lead from the web to files of this computer
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,12 @@ def _open(item: Found, href: str, clean: str, how: Reading) -> tuple[Reference, 
     """One raster of an item, and whether it has a mask or an alpha band."""
     single = (1, 1, 1) if len(item.hrefs) == 3 else None
     with open_raster(href) as dataset:
+        if is_remote(clean) and not how.any_href and dataset.driver not in OWN:
+            raise DataError(
+                f"the item {item.name} has a {dataset.driver} file at {clean[:160]}, which may "
+                "lead to other files, also of this computer: refused; --stac-any-href takes it, "
+                "if you trust the catalogue"
+            )
         bands = choose_bands(dataset, single or how.bands or item.bands)
         check_type(dataset, bands, how.scale)
         masked = is_masked(dataset, bands)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save_file
 from torch import Tensor
 
 from geodiff.diffusion import Guided, Precondition, Windowed, dpmpp_2m, flow_sigmas
@@ -198,7 +198,7 @@ class DiffusionPrior:
             if facts.pop("kind") != "diffusion":
                 raise ModelError(f"the prior in {folder} is of a kind this version does not know")
             net = read_network(CellTransformer, folder, "prior")
-            whitening = Whitening(**load_file(folder / "whitening.safetensors"))
+            whitening = Whitening(**load((folder / "whitening.safetensors").read_bytes()))
             labels, interval = tuple(facts.pop("labels")), tuple(facts.pop("interval"))
             known = net.config["labels"], net.config["dim"]
             if known != (len(labels), len(whitening.mean)):

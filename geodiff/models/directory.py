@@ -115,14 +115,18 @@ class Directory:
     def digest(self) -> str:
         """First 16 hex digits of a SHA-256 over the names and bytes of all files of the model.
 
-        The same in both layouts, and whatever else lies in the folder.
+        The same in both layouts, and whatever else lies in the folder. Raises ModelError for one
+        that cannot be read.
         """
         total = hashlib.sha256()
         for name, path in sorted(self.files(), key=lambda file: file[0].split("/")):
             total.update(name.encode())
-            with path.open("rb") as file:
-                while piece := file.read(PIECE):
-                    total.update(piece)
+            try:
+                with path.open("rb") as file:
+                    while piece := file.read(PIECE):
+                        total.update(piece)
+            except OSError as error:
+                raise ModelError(f"{path} cannot be read ({error.strerror}): check it") from error
         return total.hexdigest()[:16]
 
     def files(self) -> Iterator[tuple[str, Path]]:

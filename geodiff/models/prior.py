@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save_file
 
 from geodiff.diffusion.noise import plane
 from geodiff.errors import ModelError, UsageError
@@ -147,7 +147,7 @@ class AtlasPrior:
         """Read what :meth:`save` wrote. Raises ModelError where parts are missing or misfit."""
         try:
             facts = json.loads((folder / "prior.json").read_text())
-            arrays = load_file(folder / "atlas.safetensors")
+            arrays = load((folder / "atlas.safetensors").read_bytes())
             if facts.pop("kind") != "atlas":
                 raise ModelError(f"the prior in {folder} is of a kind this version does not know")
             blocks, places = arrays["blocks"].astype(np.float32), arrays["places"]

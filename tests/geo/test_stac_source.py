@@ -16,6 +16,7 @@ import pytest
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
+from rasterio.shutil import copy
 from rasterio.warp import Resampling, reproject, transform_bounds
 from shapely.affinity import translate
 
@@ -266,6 +267,21 @@ def test_files_that_cannot_be_read(
     with pytest.raises(DataError, match=f"item y2020 cannot be read at http.*: {message}") as error:
         source.probe()
     assert "\n" not in str(error.value)
+
+
+def test_what_the_web_sends_leads_to_no_file_of_this_computer(
+    world: World, elsewhere: Server, tmp_path: Path
+) -> None:
+    """A VRT in the place of a raster would read whatever it names."""
+    copy(world.folder / "y2020.tif", tmp_path / "y2020.tif", driver="VRT")
+    content = (tmp_path / "y2020.tif").read_bytes()
+    assert str(world.folder).encode() in content
+    elsewhere.answer = lambda handler: handler.send(200, content) is None
+    grid = world.grid(0, 0, 64, 64)
+    source = moved_to(world.source(grid, world.find("2020")), elsewhere.url)
+    with pytest.raises(DataError, match=r"a VRT file at http.* refused; --stac-any-href takes it"):
+        source.probe()
+    replace(source, how=Reading(timeout=20, any_href=True)).probe()
 
 
 def test_a_raster_that_lies_elsewhere_than_its_item(world: World) -> None:

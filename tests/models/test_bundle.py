@@ -167,6 +167,18 @@ def test_without_a_shipped_model_the_way_out_is_named(
         Model.load(None)
 
 
+@pytest.mark.parametrize("name", ["prior/extra.json", "prior/atlas.safetensors", "model.toml"])
+def test_files_without_permission_are_one_line(copy: Path, name: str) -> None:
+    path = copy / name
+    path.touch()
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user may read everything")
+    with pytest.raises(ModelError, match=r"[Pp]ermission denied") as error:
+        Model.load(copy)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_device_that_is_not_there(folder: Path) -> None:
     with pytest.raises(ModelError, match="device cuda is not available"):

@@ -139,7 +139,10 @@ def mosaic_of(
     if unit.cell is not None:
         return request.mosaic(out, unit.seed, **cell_grid(request, *unit.cell)), None
     assert unit.found is not None  # a unit is of an item or of a cell
-    how = Reading(request.bands, request.scale, request.stac_timeout, request.stac_requester_pays)
+    how = Reading(
+        request.bands, request.scale, request.stac_timeout, request.stac_requester_pays,
+        request.stac_any_href,
+    )  # fmt: skip
     seen = look(unit.found, how)
     place = seen.rasters[0].placement
     mosaic = request.mosaic(out, unit.seed, **item_grid(request, place, unit.clip, unit.source))

@@ -128,7 +128,7 @@ class Catalogue:
                 "--bbox-crs and --datetime"
             )
         items = arrange(near, self.order, grid)
-        how = Reading(self.bands, self.scale, self.timeout, self.requester_pays)
+        how = Reading(self.bands, self.scale, self.timeout, self.requester_pays, self.any_href)
         source = StacSource(self.words, items, Region(region), how)
         source.probe()
         notes = tuple(self.notes(near, items, left_out))

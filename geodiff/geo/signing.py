@@ -23,6 +23,9 @@ BLOBS = ".blob.core.windows.net"
 WEB = ("http", "https", "s3", "gs", "az", "abfs", "abfss")
 """Schemes of addresses that a remote catalogue may give."""
 
+OWN = ("GTiff", "LIBERTIFF", "JP2OpenJPEG", "JPEG", "JPEGXL", "PNG", "WEBP")
+"""GDAL's drivers of files that hold their own pixels; a VRT or a STAC item leads to any others."""
+
 RETRIES = 4
 """Further attempts after an answer that says "later", or none."""
 
@@ -83,6 +86,19 @@ def check_href(item: str, href: str, whole: str) -> None:
         f"the item {plain(item)} of a remote catalogue points to {plain(href)[:120]}, which "
         f"{wrong}: refused; --stac-any-href takes it, if you trust the catalogue"
     )
+
+
+def check_driver(item: str, clean: str, driver: str) -> None:
+    """Raises DataError for a raster on the web that may lead to other files, such as a VRT.
+
+    ``clean`` is its address without signatures, ``driver`` GDAL's name of its format.
+    """
+    if is_remote(clean) and driver not in OWN:
+        raise DataError(
+            f"the item {plain(item)} has a {driver} file at {clean[:160]}, which may "
+            "lead to other files, also of this computer: refused; --stac-any-href takes it, "
+            "if you trust the catalogue"
+        )
 
 
 @contextmanager

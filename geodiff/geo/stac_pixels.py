@@ -21,10 +21,18 @@ from geodiff.geo.bands import check_type, choose_bands, is_masked
 from geodiff.geo.catalogues import SECONDS
 from geodiff.geo.grid import PixelGrid
 from geodiff.geo.placement import Placement
-from geodiff.geo.provenance import clean_href, is_remote
+from geodiff.geo.provenance import clean_href
 from geodiff.geo.raster import Pixels, Reference
 from geodiff.geo.search import Found
-from geodiff.geo.signing import is_denied, is_signed, remote, renew, sign, unreadable
+from geodiff.geo.signing import (
+    check_driver,
+    is_denied,
+    is_signed,
+    remote,
+    renew,
+    sign,
+    unreadable,
+)
 from geodiff.geo.source import open_raster
 from geodiff.geo.stac_assets import ground
 from geodiff.geo.stac_order import ground_of
@@ -32,9 +40,6 @@ from geodiff.geo.stac_order import ground_of
 T = TypeVar("T")
 
 NAMES = ("red", "green", "blue")
-
-OWN = ("GTiff", "LIBERTIFF", "JP2OpenJPEG", "JPEG", "JPEGXL", "PNG", "WEBP")
-"""GDAL's drivers of files that hold their own pixels; a VRT or a STAC item leads to any others."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +101,8 @@ def _open(item: Found, href: str, clean: str, how: Reading) -> tuple[Reference, 
     """One raster of an item, and whether it has a mask or an alpha band."""
     single = (1, 1, 1) if len(item.hrefs) == 3 else None
     with open_raster(href) as dataset:
-        if is_remote(clean) and not how.any_href and dataset.driver not in OWN:
-            raise DataError(
-                f"the item {item.name} has a {dataset.driver} file at {clean[:160]}, which may "
-                "lead to other files, also of this computer: refused; --stac-any-href takes it, "
-                "if you trust the catalogue"
-            )
+        if not how.any_href:
+            check_driver(item.name, clean, dataset.driver)
         bands = choose_bands(dataset, single or how.bands or item.bands)
         check_type(dataset, bands, how.scale)
         masked = is_masked(dataset, bands)

@@ -26,7 +26,7 @@ from geodiff.geo.boxes import parse_crs as crs_of
 from geodiff.geo.grid import PixelGrid, dataset_grid
 from geodiff.geo.placement import Placement
 from geodiff.geo.raster import Reference
-from geodiff.geo.signing import sign
+from geodiff.geo.signing import check_driver, sign
 from geodiff.geo.source import open_raster
 from geodiff.window import Window
 
@@ -45,6 +45,7 @@ class Source:
     """What is cut: a file, or an item of a STAC search (``hrefs`` of its pixels, not signed).
 
     ``clip`` is a box in WGS84 degrees, ``bands`` the item's own red, green and blue.
+    Without ``any_href`` a raster on the web that may lead to other files is refused.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Source:
     datetime: str | None = None
     bands: tuple[int, int, int] | None = None
     clip: Box | None = None
+    any_href: bool = True
 
     @property
     def title(self) -> str:
@@ -171,6 +173,8 @@ def open_scene(source: Source, cut: Cut) -> Scene:
 
 def _reference(dataset: rasterio.DatasetReader, source: Source, cut: Cut) -> Reference:
     """How the open raster is read; unlike `Reference.open` it may be empty of valid pixels."""
+    if not source.any_href:
+        check_driver(source.name, source.title, dataset.driver)
     single = (1, 1, 1) if len(source.hrefs) == 3 else None
     bands = choose_bands(dataset, cut.bands or single or source.bands)
     check_type(dataset, bands, cut.scale)

@@ -38,7 +38,9 @@ def list_sources(
         if not items:
             raise DataError(f"--exclude {config.exclude} leaves out every item of the search")
         chosen = [
-            Source(item.name, item.hrefs, None, item.datetime, item.bands, query.bbox)
+            Source(
+                item.name, item.hrefs, None, item.datetime, item.bands, query.bbox, query.any_href
+            )
             for item in items
         ]
         return chosen, Tables(), unusable(left_out)

@@ -9,13 +9,15 @@ import numpy as np
 import pystac
 import pytest
 from affine import Affine
+from rasterio.shutil import copy
 
 from geodiff.errors import DataError, UsageError
 from geodiff.jobs.datasets.dataset import PatchSet
 from geodiff.jobs.prepare import PrepareConfig, prepare
 from geodiff.steps import drain
 from tests.jobs.rasters import UTM, read_raster, texture, write_raster
-from tests.stac import TIFF, api, catalogue, item
+from tests.stac import TIFF, api, catalogue, item, pointing
+from tests.stac_live import served
 
 SMALL = PrepareConfig(patch=32, block=64 * 0.6, val_fraction=0.4)
 
@@ -54,6 +56,29 @@ def test_the_box_clips(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no patch of 32 px came out of 1 items"):
         drain(prepare([], tmp_path / "none", outside))
     assert not (tmp_path / "none").exists()
+
+
+def test_what_the_web_sends_leads_to_no_file_of_this_computer(tmp_path: Path) -> None:
+    """A VRT in the place of a raster would read whatever it names; it may be trusted by name."""
+    item(tmp_path, "secret", 1, 2020)
+    (tmp_path / "web").mkdir()
+    description = (tmp_path / "sent.vrt", tmp_path / "web" / "image.tif")
+    copy(tmp_path / "secret.tif", description[0], driver="VRT")
+    text = (
+        description[0].read_text().replace('relativeToVRT="1">', f'relativeToVRT="0">{tmp_path}/')
+    )
+    assert f"{tmp_path}/secret.tif" in text
+    description[1].write_text(text)
+    with (
+        served(tmp_path / "web") as web,
+        api([pointing(tmp_path, f"{web.url}/image.tif")]) as (url, _),
+    ):
+        config = replace(SMALL, stac=url)
+        with pytest.raises(DataError, match=r"a VRT file at http.* refused; --stac-any-href takes"):
+            drain(prepare([], tmp_path / "set", config))
+        assert not (tmp_path / "set").exists()
+        trusted = drain(prepare([], tmp_path / "set", replace(config, stac_any_href=True)))
+    assert trusted.train + trusted.val > 0
 
 
 def test_three_assets_of_one_band_are_one_image(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ Run: python benchmarks/prior.py datasets/naip_ca --models shipped DIR ... --out 
 Grids of --side x --side cells are sampled without words from the prior of every model ("shipped" is
 the one of the package) at the data set's pixel size, one for each of --seeds, and compared with the
 cells of real patches of the split val; rows "train" and "val" stand for the real patches of both
-splits. The models must share one encoder.
+splits. The models must share one encoder. Every --text adds a row for each model, of grids that are
+asked for these words (a label of the prior is asked for as that label) all over: such grids show
+one kind of place, so their ``far`` is meant to lie above that of patches of all kinds.
 
 - ``lag 1``, ``lag 2``: mean cosine of cells one and two columns or rows apart; ``far``: of cells
   far apart (of different patches). Real ones are the aim: less is noise, more is too smooth.
@@ -24,6 +26,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +37,10 @@ from geodiff.jobs.datasets.dataset import PatchSet
 from geodiff.jobs.measures.metrics import frechet_few
 from geodiff.jobs.training.cells import encode_cells, open_cells
 from geodiff.models.encoder import Encoder
+from geodiff.models.prior_condition import Condition
 from geodiff.models.priors import Prior, load_prior
 from geodiff.models.shipped import shipped_path
+from geodiff.models.text import TextEncoder
 from geodiff.window import Window
 
 Cells = NDArray[np.float32]  # (grid, row, col, feature)
@@ -114,10 +119,21 @@ def figures(cells: Cells, train: Cells, val: Cells, lattice: bool) -> dict[str, 
     return row
 
 
-def sampled(prior: Prior, gsd: float, seeds: int, side: int) -> Cells:
-    """Grids of one prior."""
+def sampled(
+    prior: Prior, gsd: float, seeds: int, side: int, asked: Condition | None = None
+) -> Cells:
+    """Grids of one prior, without words or all over with those ``asked`` for."""
     window = Window(0, 0, side, side)
-    return np.stack([prior.sample(seed, window, gsd=gsd) for seed in range(seeds)])
+    return np.stack([prior.sample(seed, window, asked, gsd) for seed in range(seeds)])
+
+
+def condition(prior: Prior, text: str) -> Condition | None:
+    """What a prior is asked for by a text: a label of its own as such, else the words."""
+    if not text:
+        return None
+    if text in prior.labels:
+        return Condition.everywhere(label=text)
+    return Condition.everywhere(TextEncoder.load(prior.text).embed([text])[0])
 
 
 def real_cells(patches: PatchSet, encoder: Encoder, folder: Path) -> Cells:
@@ -129,7 +145,12 @@ def real_cells(patches: PatchSet, encoder: Encoder, folder: Path) -> Cells:
 
 
 def compare(
-    patches: PatchSet, folders: Sequence[Path], seeds: int, side: int, out: Path
+    patches: PatchSet,
+    folders: Sequence[Path],
+    seeds: int,
+    side: int,
+    out: Path,
+    texts: Sequence[str] = (),
 ) -> list[dict[str, str]]:
     """The rows of all models, after those of the real patches."""
     encoders = [Encoder.load(folder / "encoder") for folder in folders]
@@ -139,12 +160,14 @@ def compare(
     train, val = cells[patches.split("train")], cells[patches.split("val")]
     rows = [{"cells of": "train"} | figures(train, train, val, False)]
     rows.append({"cells of": "val"} | figures(val, train, val, False))
-    for folder in folders:
+    for folder, text in product(folders, ("", *texts)):
         prior = load_prior(folder / "prior")
+        asked = condition(prior, text)
         started = time.process_time()
-        made = sampled(prior, patches.gsd, seeds, side)
+        made = sampled(prior, patches.gsd, seeds, side, asked)
         seconds = (time.process_time() - started) / made[..., 0].size * 1000
-        row = {"cells of": folder.name} | figures(made, train, val, True)
+        name = f"{folder.name}, {text}" if text else folder.name
+        row = {"cells of": name} | figures(made, train, val, True)
         rows.append(row | {"ms a cell": f"{seconds:.2f}"})
     return rows
 
@@ -156,11 +179,13 @@ def main() -> None:
     command.add_argument("--models", nargs="+", default=["shipped"])
     command.add_argument("--seeds", type=int, default=4)
     command.add_argument("--side", type=int, default=48, help="cells along a side of a grid")
+    command.add_argument("--text", action="append", default=[], help="words; may be repeated")
     command.add_argument("--out", type=Path, default=Path("prior"))
     given = command.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     folders = [shipped_path() if name == "shipped" else Path(name) for name in given.models]
-    rows = compare(PatchSet.open(given.dataset), folders, given.seeds, given.side, given.out)
+    patches = PatchSet.open(given.dataset)
+    rows = compare(patches, folders, given.seeds, given.side, given.out, given.text)
     text = table([{key: row.get(key, "") for key in rows[-1]} for row in rows])
     (given.out / "prior.md").write_text(text + "\n", encoding="utf-8")
     print(f"\n{text}")

@@ -44,6 +44,18 @@ def test_a_table_has_a_row_for_real_patches_and_every_model(load, tmp_path: Path
     assert set(rows[0]) | {"ms a cell"} == set(rows[2])
 
 
+def test_words_have_a_row_of_their_own(load, tmp_path: Path) -> None:
+    """A label is asked for as such; no words give the grids of before."""
+    names = ("town", "wood")
+    folder = labelled_model(tiny_model(tmp_path / "tiny"), tmp_path / "m", names)
+    patches = PatchSet.open(make_dataset(tmp_path / "data", val_fraction=0.5))
+    bench = load("prior")
+    rows = bench.compare(patches, [folder], 1, 20, tmp_path, ["wood"])
+    assert [row["cells of"] for row in rows] == ["train", "val", "m", "m, wood"]
+    assert rows[:3] != rows[1:]
+    assert rows[2]["lag 1"] != rows[3]["lag 1"]
+
+
 def test_prompts_are_not_those_of_the_training(load, tmp_path: Path) -> None:
     prompts = load("prompts")
     asked = prompts.read_prompts(prompts.PROMPTS)

@@ -77,7 +77,7 @@ class Found:
 
     ``hrefs`` is one raster, or three of which each gives its first band. ``footprint`` is the
     ground it shows in WGS84 degrees, if it tells; ``believed`` is whether its projection fields
-    agree with its geometry.
+    make sense and agree with its geometry.
     """
 
     name: str

@@ -97,12 +97,13 @@ def outline(item: pystac.Item, asset: pystac.Asset) -> tuple[BaseGeometry | None
     """The ground that an item shows, in WGS84 degrees, and whether its projection was believed.
 
     That of its raster, from the projection extension's transform and shape, unless these lie
-    elsewhere than the item's geometry; then the geometry, else the bbox. None where it has neither.
+    elsewhere than the item's geometry or make no sense; then the geometry, else the bbox. None
+    where it has neither.
     """
-    told = _geometry(item)
-    exact = _from_projection({**item.properties, **asset.extra_fields})
+    told, fields = _geometry(item), {**item.properties, **asset.extra_fields}
+    exact = _from_projection(fields)
     if exact is None:
-        return told, True
+        return told, _makes_sense(fields)
     if told is None:
         return exact, True
     common = exact.intersection(told).area
@@ -140,6 +141,18 @@ def _from_projection(fields: dict[str, Any]) -> BaseGeometry | None:
         return ground(_crs(fields), fields["proj:shape"], Affine(*fields["proj:transform"][:6]))
     except (KeyError, TypeError, ValueError, ProjError, GEOSException):
         return None
+
+
+def _makes_sense(fields: dict[str, Any]) -> bool:
+    """Whether what the projection extension says can be read, as far as it says anything."""
+    try:
+        if named := _crs(fields):
+            CRS.from_user_input(named)
+        height, width = fields.get("proj:shape") or (1, 1)
+        Affine(*(fields.get("proj:transform") or range(6))[:6])
+        return float(height) > 0 and float(width) > 0
+    except (TypeError, ValueError, KeyError, ProjError):
+        return False
 
 
 def _crs(fields: dict[str, Any]) -> str:

@@ -18,9 +18,12 @@ ITEM_SEARCH = re.compile(r"https://api\.stacspec\.org/v1\.0\..*/item-search")
 
 
 def can_search(root: Document) -> bool:
-    """Whether a catalogue is an API that can be searched."""
+    """Whether a catalogue is an API that can be searched: it says so, or links to its search."""
     classes = root.get("conformsTo")
-    return isinstance(classes, list) and any(ITEM_SEARCH.match(str(one)) for one in classes)
+    told = isinstance(classes, list) and any(ITEM_SEARCH.match(str(one)) for one in classes)
+    return told or any(
+        isinstance(one, dict) and one.get("rel") == "search" for one in root["links"]
+    )
 
 
 def found_by(

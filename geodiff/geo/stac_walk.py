@@ -27,6 +27,7 @@ def walk(
     document is read twice, so links in a circle end. ``unreadable`` takes items that are not there
     or no JSON; without it, and for catalogues, RefusedError is raised.
     """
+    check_root(root, url)
     known, waiting = {url}, [(url, 0)]
     folders = 0
     while waiting:
@@ -49,6 +50,31 @@ def walk(
             else:
                 yield {"collection": own, **facts, "links": [{"rel": "self", "href": href}]}
         waiting += [(href, depth + 1) for href in linked(folder, here, "child", known)][::-1]
+
+
+def check_root(root: Document, url: str) -> None:
+    """Raises RefusedError for a catalogue that leads nowhere: there is nothing to walk."""
+    hrefs = {
+        link.get("rel"): link.get("href") for link in root["links"][::-1] if isinstance(link, dict)
+    }
+    if {"item", "child"} & set(hrefs):
+        return
+    if "items" in hrefs:  # https://github.com/radiantearth/stac-api-spec, OGC API Features
+        api = str(hrefs.get("root") or "")
+        where = shown(make_absolute_href(api, url)) if api else "the part before /collections"
+        raise RefusedError(
+            f"it is one collection of an API: give the address of the API itself ({where}) and "
+            f"--collection {plain(str(root.get('id')))}"
+        )
+    if isinstance(root.get("conformsTo"), list):
+        raise RefusedError(
+            "it is an API without item search (it links to no search): give one that has it, or "
+            "the file of a static catalogue"
+        )
+    raise RefusedError(
+        "it is a static catalogue that links to no items and no other catalogues (rel item or "
+        "child): check the address, or give that of an API"
+    )
 
 
 def child(reader: PatientIO, href: str) -> Document:

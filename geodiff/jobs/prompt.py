@@ -111,6 +111,7 @@ def wishes_of(model: Model, texts: Iterable[str], option: str) -> tuple[Wish, ..
         if encoder is None:
             check_words(option, name or "", str(model.path))
             encoder = TextEncoder.load(model.prior.text)
+            encoder.check(model.prior.text_mark)
         found.append(Wish(encoder.embed([text])[0]))
     return tuple(found)
 

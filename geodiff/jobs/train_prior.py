@@ -168,6 +168,6 @@ def export(run: Run, net: CellTransformer, material: Material, config: PriorConf
     part = run.folder / "prior"
     with run.averaged(), run.writing(part):
         DiffusionPrior(
-            net, material.whitening, material.labels, config.text,
-            atlas=material.atlas, atlas_gsd=material.sets[0].gsd,
+            net, material.whitening, material.labels, material.text,
+            atlas=material.atlas, atlas_gsd=material.sets[0].gsd, text_mark=material.text_mark,
         ).save(part)  # fmt: skip

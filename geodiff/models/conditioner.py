@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from geodiff.models.files import tidy
-from geodiff.models.parts import UNREADABLE, filled, unreadable
+from geodiff.models.parts import UNREADABLE, filled, parsed, unreadable
 from geodiff.models.summarizer import Summarizer
 
 WEIGHTS = "model.safetensors"
@@ -116,7 +116,7 @@ class Conditioner:
     def load(cls, folder: Path) -> Conditioner:
         """Read what :func:`write_conditioner` wrote. Raises ModelError for what misfits."""
         try:
-            facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            facts = parsed(folder / "config.json")
             sizes = ConditionerSizes(**facts)
             net = filled(lambda: new_conditioner(sizes), folder / WEIGHTS)
         except (*UNREADABLE, AttributeError) as error:

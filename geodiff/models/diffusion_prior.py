@@ -43,8 +43,9 @@ class DiffusionPrior:
     noise but from the layout of an ``atlas`` (of cells of ``atlas_gsd`` metres per pixel) with
     noise of deviation ``start`` on top, which leaves of it what kind of place lies where (Meng et
     al. 2022, SDEdit, arXiv:2108.01073); with a start of 0 it is the atlas alone. ``text`` names the
-    sentence encoder whose vectors it understands ("" for none), ``labels`` the labels it was
-    trained with. The other numbers are those of its sampler.
+    sentence encoder whose vectors it understands ("" for none), ``text_mark`` what tells it from
+    others (empty: unknown), ``labels`` the labels it was trained with.
+    The other numbers are those of its sampler.
     """
 
     net: CellTransformer
@@ -59,6 +60,7 @@ class DiffusionPrior:
     atlas: AtlasPrior | None = None
     atlas_gsd: float = REFERENCE_GSD
     start: float = START
+    text_mark: tuple[float, ...] = ()
 
     @property
     def dim(self) -> int:
@@ -180,6 +182,8 @@ class DiffusionPrior:
             "steps": self.steps, "stride": self.stride, "halo": self.halo, "batch": self.batch,
             "interval": list(self.interval), "atlas_gsd": self.atlas_gsd, "start": self.start,
         }  # fmt: skip
+        if self.text_mark:
+            facts["text_mark"] = list(self.text_mark)
         if self.atlas is not None:
             self.atlas.save(folder / "atlas")
         (folder / "prior.json").write_text(json.dumps(facts, indent=1))
@@ -200,6 +204,7 @@ class DiffusionPrior:
             net = read_network(CellTransformer, folder, "prior")
             whitening = Whitening(**load((folder / "whitening.safetensors").read_bytes()))
             labels, interval = tuple(facts.pop("labels")), tuple(facts.pop("interval"))
+            facts["text_mark"] = tuple(map(float, facts.get("text_mark", ())))
             known = net.config["labels"], net.config["dim"]
             if known != (len(labels), len(whitening.mean)):
                 raise ValueError(

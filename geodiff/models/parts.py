@@ -37,6 +37,9 @@ UNREADABLE = (
 )  # fmt: skip
 """What files that are missing, damaged or of another network make their readers raise."""
 
+LONGEST_JSON = 1 << 20
+"""Bytes of a JSON file that describes a part of a model, at most: they are a few thousand."""
+
 
 def read_network(kind: Any, folder: Path, part: str) -> Any:
     """The network of class ``kind`` in ``folder``: single precision, frozen, for inference.
@@ -45,7 +48,7 @@ def read_network(kind: Any, folder: Path, part: str) -> Any:
     or the weights are not exactly those of the network that config.json describes.
     """
     try:
-        facts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        facts = parsed(folder / "config.json")
         if facts.get("_class_name") != kind.__name__:
             raise ValueError(f"config.json describes no {kind.__name__}")
         net = filled(lambda: kind.from_config(facts), weights_of(folder))
@@ -132,11 +135,23 @@ def renamed(tensors: dict[str, torch.Tensor], net: nn.Module) -> dict[str, torch
 def read_json(path: Path, part: str) -> dict[str, Any]:
     """The table in a JSON file of ``part``. Raises ModelError in one line where there is none."""
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(facts, dict):
-            raise ValueError(f"{path.name} holds no table")
+        return parsed(path)
     except UNREADABLE as error:
         raise unreadable(part, path.parent, error) from error
+
+
+def parsed(path: Path) -> dict[str, Any]:
+    """The table in a JSON file. Raises OSError, ValueError or RecursionError where there is none.
+
+    No more than LONGEST_JSON bytes are read; ValueError says so for longer files.
+    """
+    with path.open("rb") as file:
+        raw = file.read(LONGEST_JSON + 1)
+    if len(raw) > LONGEST_JSON:
+        raise ValueError(f"{path.name} is longer than {LONGEST_JSON} bytes: no such file is")
+    facts = json.loads(raw.decode("utf-8"))
+    if not isinstance(facts, dict):
+        raise ValueError(f"{path.name} holds no table")
     return facts
 
 

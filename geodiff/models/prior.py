@@ -101,6 +101,11 @@ class AtlasPrior:
         return ""
 
     @property
+    def text_mark(self) -> tuple[float, ...]:
+        """So there is none to be known again."""
+        return ()
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Nor any label."""
         return ()

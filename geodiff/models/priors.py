@@ -29,6 +29,10 @@ class Prior(Protocol):
         """Name of the sentence encoder whose vectors it understands; "" for none."""
 
     @property
+    def text_mark(self) -> tuple[float, ...]:
+        """Numbers by which that encoder is known again (``TextEncoder.mark``); empty: unknown."""
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Names of the labels that it was trained with."""
 

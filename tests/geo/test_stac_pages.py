@@ -145,6 +145,39 @@ def test_whatever_is_an_interval_is_asked_for(
     assert questions[0].get("datetime") == asked
 
 
+def test_an_api_that_does_not_say_so_is_known_by_its_search_link(
+    made: dict[str, Any], tmp_path: Path
+) -> None:
+    def answer(handler: Handler) -> bool:
+        if handler.path == "/search":
+            return handler.json(page(made))
+        told = landing(f"http://{handler.headers['Host']}")
+        return handler.json({key: value for key, value in told.items() if key != "conformsTo"})
+
+    with served(tmp_path, answer) as server:
+        assert names(Search(server.url, ("naip",))) == ["made"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "links", "more", "told"),
+    [
+        ("Catalog", [], {}, "static catalogue that links to no items and no other catalogues"),
+        ("Catalog", [{"rel": "data", "href": "/c"}], {"conformsTo": ["core"]},
+         "an API without item search"),
+        ("Collection", [{"rel": "items", "href": "/i"}, {"rel": "root", "href": "http://a.b/api"}],
+         {}, r"one collection of an API: .* itself \(http://a\.b/api\) and --collection x$"),
+    ],
+)  # fmt: skip
+def test_a_catalogue_that_leads_nowhere_says_so(
+    kind: str, links: list[dict[str, str]], more: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    root = {"type": kind, "id": "x", "stac_version": "1.0.0", "links": links, **more}
+    (tmp_path / "root.json").write_text(json.dumps(root))
+    with pytest.raises(DataError, match=told) as caught:
+        search(Search(str(tmp_path / "root.json"), ("naip",)))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_root_that_is_no_catalogue_is_one_line(made: dict[str, Any], tmp_path: Path) -> None:
     item = pystac.Item.from_dict(made)
     for root, told in (

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pystac
@@ -300,6 +301,30 @@ def test_a_raster_that_lies_elsewhere_than_its_item(world: World) -> None:
     assert ground is not None
     assert ground.bounds == pytest.approx(told.bbox)
     assert covered([replace(found, footprint=ground)], world.grid(0, 0, 200, 200)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "sense"),
+    [
+        ({"proj:epsg": 999999}, False),
+        ({"proj:epsg": None, "proj:code": "abc"}, False),
+        ({"proj:transform": ["a", "b"]}, False),
+        ({"proj:shape": "tall"}, False),
+        ({"proj:shape": [0, 200]}, False),
+        ({"proj:shape": None}, True),
+        ({"proj:epsg": None}, True),
+    ],
+)
+def test_projection_fields_that_make_no_sense_are_not_believed(
+    changes: dict[str, Any], sense: bool, world: World
+) -> None:
+    """Missing ones are no wrong ones; either way the item goes by its geometry."""
+    told = item(world.folder / "y2020.tif", "x", "2020-06-01", **changes)
+    ground, believed = outline(told, told.assets["image"])
+    assert believed == sense
+    assert told.bbox is not None
+    assert ground is not None
+    assert ground.bounds == pytest.approx(told.bbox)
 
 
 def test_addresses_are_signed_when_they_are_read(

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from geodiff.models.bundle import Model
 from geodiff.models.diffusion_prior import DiffusionPrior
 from geodiff.models.prior_condition import GUIDANCE, Condition
 from geodiff.models.prior_network import CellTransformer
-from geodiff.models.text import DEFAULT
+from geodiff.models.priors import load_prior
+from geodiff.models.text import DEFAULT, TextEncoder
 from geodiff.models.whitening import Whitening
 from geodiff.window import Window
 from tests.jobs.rasters import read_raster
@@ -57,6 +59,18 @@ def test_words_reach_the_prior(folder: Path, tmp_path: Path) -> None:
     assert np.array_equal(found[0], again)
     for other in (*found[1:], model.prior.sample(0, cells)):
         assert not np.allclose(found[0], other, atol=1e-3)
+
+
+@pytest.mark.skipif(MISSING, reason="needs the extra text")
+def test_another_encoder_than_that_of_the_training_is_refused(folder: Path, tmp_path: Path) -> None:
+    path = spoken(folder, tmp_path / "m")
+    prior, mark = load_prior(path / "prior"), TextEncoder.load().mark
+    assert isinstance(prior, DiffusionPrior)
+    replace(prior, text_mark=mark).save(path / "prior")
+    Prompt("a forest").condition(Model.load(path, "cpu"))
+    replace(prior, text_mark=tuple(-number for number in mark)).save(path / "prior")
+    with pytest.raises(ModelError, match=f"the text encoder {DEFAULT} is not the one"):
+        Prompt("a forest").condition(Model.load(path, "cpu"))
 
 
 def test_a_text_that_is_a_label_asks_for_the_label(folder: Path, tmp_path: Path) -> None:

@@ -176,6 +176,9 @@ def test_saving_keeps_what_is_sampled(prior: DiffusionPrior, tmp_path: Path) -> 
     assert (loaded.labels, loaded.text, loaded.dim) == (prior.labels, "words", DIM)
     assert (loaded.steps, loaded.halo, loaded.interval) == (3, 4, prior.interval)
     assert read_facts(tmp_path)["text"] == "words"
+    assert "text_mark" not in read_facts(tmp_path)
+    replace(prior, text_mark=(0.25, -0.5)).save(tmp_path / "marked")
+    assert load_prior(tmp_path / "marked").text_mark == (0.25, -0.5)
     cells, condition = Window(3, 3, 4, 4), Condition.everywhere(unit(TEXT), "town")
     np.testing.assert_allclose(
         loaded.sample(0, cells, condition), prior.sample(0, cells, condition), atol=0.02

@@ -18,7 +18,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from geodiff.errors import ModelError
 from geodiff.models.denoiser import FieldUNet
 from geodiff.models.directory import Directory
-from geodiff.models.parts import WEIGHTS, filled, read_network, stream_tensors, write_network
+from geodiff.models.parts import (
+    LONGEST_JSON,
+    WEIGHTS,
+    filled,
+    read_json,
+    read_network,
+    stream_tensors,
+    write_network,
+)  # fmt: skip
 from geodiff.models.token_denoiser import UNet2DConditionModel, UNetSizes, new_unet
 from geodiff.models.vq_codec import CodecSizes, VQModel, new_vq
 
@@ -221,3 +229,16 @@ def test_a_network_that_looks_at_numbers_while_it_is_made(tmp_path: Path) -> Non
     net = filled(Looking, tmp_path / "a.safetensors")
     assert net.rate == 0.5
     assert torch.equal(net.weight, whole.weight)
+
+
+def test_a_configuration_has_a_greatest_length(tmp_path: Path) -> None:
+    """One that is padded beyond it is refused in one line, one just as long is read."""
+    path = tmp_path / "config.json"
+    path.write_text("{}".ljust(LONGEST_JSON))
+    assert read_json(path, "codec") == {}
+    path.write_text("{}".ljust(LONGEST_JSON + 1))
+    said = r"^the codec in .* cannot be loaded: config.json is longer than 1048576 bytes: [^\n]*$"
+    with pytest.raises(ModelError, match=said):
+        read_json(path, "codec")
+    with pytest.raises(ModelError, match=said):
+        read_network(VQModel, tmp_path, "codec")

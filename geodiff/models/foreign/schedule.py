@@ -6,13 +6,10 @@ from collections.abc import Mapping
 
 import torch
 
-from geodiff.diffusion.beta_table import BetaTable
+from geodiff.diffusion.beta_table import MOST, BetaTable
 from geodiff.errors import ModelError
 from geodiff.models.foreign.project import Project
 from geodiff.models.foreign.stored import Stored
-
-STEPS = 100_000
-"""Steps of a schedule, at most."""
 
 TOLD = {"timesteps": 1000.0, "linear_start": 0.0015, "linear_end": 0.0195}
 """What a configuration says of the table, and the published values."""
@@ -31,7 +28,7 @@ def read_table(state: Mapping[str, Stored], project: Project) -> tuple[BetaTable
     if "betas" not in state:
         told = [project.number(project.model, *one) for one in TOLD.items()]
         return made(int(told[0]), *told[1:]), ()
-    if not 1 < state["betas"].count <= STEPS:
+    if not 1 < state["betas"].count <= MOST:
         raise ModelError(f"the checkpoint's betas are {state['betas'].count} numbers: no schedule")
     betas = state["betas"].read().double().flatten()
     ends = [float(f"{float(betas[end]):.6g}") for end in (0, -1)]  # as they were before float32
@@ -54,8 +51,6 @@ def read_table(state: Mapping[str, Stored], project: Project) -> tuple[BetaTable
 
 def made(steps: int, *ends: float) -> BetaTable:
     """The table. Raises ModelError for numbers that make none."""
-    if steps > STEPS:
-        raise ModelError(f"the checkpoint's betas are {steps} numbers: no schedule")
     try:
         return BetaTable(steps, *ends)
     except ValueError as error:

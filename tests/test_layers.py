@@ -55,8 +55,8 @@ HOMES = {
         "geodiff.jobs.mosaic.crew",
     },
     "diffusers": {
-        "geodiff.models.channel_norm",
         "geodiff.models.codec",
+        "geodiff.models.decoding_blocks",
         "geodiff.models.denoiser",
         "geodiff.models.kl_codec",
         "geodiff.models.prior_network",

@@ -12,7 +12,7 @@ import torch
 
 from geodiff.errors import ModelError, UsageError
 from geodiff.models.casting import cast
-from geodiff.models.channel_norm import with_channel_norms
+from geodiff.models.decoding_blocks import with_decoding_blocks
 from geodiff.models.local_decoder import Margins, decode_tile, reach
 from geodiff.models.parts import half, read_network, write_network
 from geodiff.models.torchvision_shim import ensure_torchvision
@@ -154,11 +154,11 @@ class Codec:
     def with_decoder_in(self, dtype: torch.dtype) -> Codec:
         """The same codec, whose decoder is changed in place to ``dtype``; it no longer trains.
 
-        In bfloat16 it takes six tenths of the time where the processor has that type, and pixels
+        In bfloat16 it takes far less time where the processor has that type, and pixels
         differ by one of 255 levels at most.
         """
         cast(self.net.decoder, dtype)
-        with_channel_norms(self.net.decoder)
+        with_decoding_blocks(self.net.decoder)
         return self
 
     def save(self, folder: Path) -> None:

@@ -70,6 +70,7 @@ class Codec:
     net: AutoencoderDC
     mean: torch.Tensor
     std: torch.Tensor
+    known: str | None = None  # the fingerprint, of a decoder that was changed for decoding
 
     @property
     def factor(self) -> int:
@@ -100,7 +101,7 @@ class Codec:
     @property
     def fingerprint(self) -> str:
         """Short hash of the weights and statistics; latents of different ones do not mix."""
-        return fingerprint_of(self.net, self.mean, self.std)
+        return self.known or fingerprint_of(self.net, self.mean, self.std)
 
     @torch.no_grad()
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -157,9 +158,10 @@ class Codec:
         In bfloat16 it takes far less time where the processor has that type, and pixels
         differ by one of 255 levels at most.
         """
+        known = self.fingerprint
         cast(self.net.decoder, dtype)
         with_decoding_blocks(self.net.decoder)
-        return self
+        return replace(self, known=known)
 
     def save(self, folder: Path) -> None:
         """Write diffusers' layout (config.json and safetensors, half precision) into ``folder``."""

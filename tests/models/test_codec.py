@@ -245,7 +245,9 @@ def test_a_decoder_in_bf16_is_off_by_one_level_at_most() -> None:
     pixels = image.clamp(0, 255).to(torch.uint8)
     latents = codec.encode(pixels)
     exact = codec.decode(latents).int()
+    fingerprint = codec.fingerprint
     fast = codec.with_decoder_in(torch.bfloat16)
+    assert fast.fingerprint == fingerprint
     assert next(fast.net.decoder.parameters()).dtype == torch.bfloat16
     off = (fast.decode(latents).int() - exact).abs()
     assert off.max() <= 1
